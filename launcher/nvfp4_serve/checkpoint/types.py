@@ -1,0 +1,86 @@
+"""What is known of a checkpoint once its headers are read. Values only."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class Severity(enum.StrEnum):
+    """How bad a finding is. An ``ERROR`` means: do not serve this."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a user should know of a checkpoint."""
+
+    id: str
+    severity: Severity
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """The program that wrote a checkpoint, as its own config says."""
+
+    name: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What the KV cache of a plain (MHA/GQA) attention depends on."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a checkpoint stores its weights. Read from headers; no weight byte is read.
+
+    Attributes:
+        model: The path or Hub id as the user gave it.
+        folder: The local folder, or None for a Hub id that is not downloaded.
+        revision: The commit of a Hub checkpoint.
+        architecture: ``architectures[0]`` of config.json.
+        producer: Who wrote it, where a config says so.
+        layout: The layout id: ``modelopt-per-expert``, ``compressed-tensors``,
+            ``unquantized``, ``mxfp4``, ``fp8`` or ``unknown``.
+        schemes: Module class (``attention``, ``routed_experts``, ...) to scheme
+            (``NVFP4``, ``W4A16_NVFP4``, ``FP8``, ``MXFP4``, ``BF16``, ...; several
+            are joined by ``+``).
+        weight_bytes: Exact bytes of all tensors, as stored.
+        parameters: Logical parameters: packed values unpacked, scales not counted.
+        dequantized_bytes: Bytes of all weights once every packed or FP8 weight is
+            held in bfloat16, as an engine without NVFP4 kernels holds them.
+        max_position_embeddings: Tokens that the model was made for.
+        attention: What the KV cache depends on, where it is plain attention.
+        needs_remote_code: config.json has an ``auto_map``.
+        findings: Everything that a user should know, worst first.
+    """
+
+    model: str
+    folder: str | None
+    revision: str | None
+    architecture: str | None
+    producer: Producer | None
+    layout: str
+    schemes: Mapping[str, str]
+    weight_bytes: int
+    parameters: int
+    dequantized_bytes: int
+    max_position_embeddings: int | None
+    attention: Attention | None
+    needs_remote_code: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def servable(self) -> bool:
+        """True when nothing was found that forbids serving it."""
+        return not any(f.severity is Severity.ERROR for f in self.findings)

