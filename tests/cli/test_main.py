@@ -80,7 +80,7 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
         assert f"'{heavy}'" not in loaded
 
 
-def test_facts_of_this_machine_plan_for_this_machine(tmp_path: Path) -> None:
+def test_this_machine_is_printed_as_facts() -> None:
     facts = run("host", "--json")
 
     assert facts.returncode == 0
