@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/sonnet-18-nvfp4
@@ -33,4 +33,19 @@ fmt: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: help setup check fmt
+engine: setup ## install the managed engine (vLLM on the CPU, patched); 3 GiB
+	$(BIN)/nvfp4-serve engine install
+
+test: setup engine ## every test; makes the engine and the producer by itself
+	$(BIN)/python -m pytest
+
+demo: setup engine ## the main job: inspect, plan, serve, ask, stop
+	$(BIN)/python examples/demo.py $(EXAMPLE)
+
+patches: setup ## check the patch series: headers, order, lock
+	$(BIN)/python -I patches/series.py check
+
+bench: setup engine ## measure against named rivals; writes benchmarks/results/
+	$(BIN)/python benchmarks/run.py
+
+.PHONY: help setup check fmt engine test demo patches bench

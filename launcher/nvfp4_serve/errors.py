@@ -53,6 +53,12 @@ class ServeError(Exception):
         self.evidence = evidence
 
 
+class UsageError(ServeError):
+    """What was asked for cannot be asked for."""
+
+    exit_code = ExitCode.USAGE
+
+
 class CheckpointError(ServeError):
     """The checkpoint cannot be read, or contradicts itself."""
 

@@ -1,0 +1,6 @@
+"""Plan -> text."""
+
+from nvfp4_serve.render.data import render_json
+from nvfp4_serve.render.shell import render_shell
+
+__all__ = ["render_json", "render_shell"]

@@ -1,0 +1,46 @@
+"""`nvfp4-serve plan`: say how a checkpoint would be served here, and why."""
+
+import click
+
+from nvfp4_serve.cli.options import asked, model_arguments, plan_for
+from nvfp4_serve.plan import Plan
+from nvfp4_serve.render import render_json, render_shell
+from nvfp4_serve.units import format_bytes
+
+
+@click.command()
+@model_arguments
+@click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
+@click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
+@click.pass_context
+def plan(context: click.Context, form: str | None, **_: object) -> None:
+    """Say how MODEL would be served here, and why.
+
+    MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`.
+    """
+    made = plan_for(asked(context))
+    if form == "json":
+        click.echo(render_json(made))
+    elif form == "shell":
+        click.echo(render_shell(made))
+    else:
+        click.echo("\n".join(_lines(made)))
+
+
+def _lines(made: Plan) -> list[str]:
+    budget = made.budget
+    rows = [
+        ("model", made.argv[0]),
+        ("engine", f"{made.engine}, {made.status}"),
+        ("address", f"http://{made.bind}, as `{made.served_model_name}`"),
+        ("gpus", ", ".join(made.gpus) or "none"),
+        ("memory", f"{format_bytes(budget.total)}, of which"),
+        ("  weights", format_bytes(budget.weights)),
+        ("  engine", format_bytes(budget.overhead)),
+        ("  KV cache", format_bytes(budget.kv_cache)),
+        ("  free", format_bytes(budget.free)),
+    ]
+    lines = [f"{name:<11} {value}" for name, value in rows]
+    for reason in made.because:
+        lines += ["", reason.flag, f"  {reason.why}", f"  source: {reason.source}"]
+    return lines

@@ -1,0 +1,69 @@
+"""Describe this machine. Reads NVML, /proc and the environment; starts nothing."""
+
+import os
+import platform
+import shutil
+
+from nvfp4_serve.errors import HostError
+from nvfp4_serve.host.memory import read_memory
+from nvfp4_serve.host.types import Gpu, Host
+
+
+def detect_host() -> Host:
+    """Return what this machine has, as far as this process may use it.
+
+    Raises:
+        HostError: Something is there and cannot be read.
+    """
+    memory = read_memory()
+    driver, gpus = _visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return Host(
+        recorded=True,
+        architecture=platform.machine(),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_total=memory.total,
+        memory_available=memory.available,
+        cxx_compiler=shutil.which("g++") or shutil.which("c++"),
+        driver=driver,
+        gpus=gpus,
+    )
+
+
+def _visible_gpus(visible: str | None) -> tuple[str | None, tuple[Gpu, ...]]:
+    if visible is not None and visible.strip() in {"", "-1"}:
+        return None, ()
+    # NVML's binding costs 40 ms of start-up that a machine told to use its CPU, or
+    # a described machine, need not pay.
+    from nvfp4_serve.host.nvml import read_gpus
+
+    found = read_gpus()
+    if visible is None:
+        return found.driver, found.gpus
+    return found.driver, select_gpus(found.gpus, visible)
+
+
+def select_gpus(gpus: tuple[Gpu, ...], visible: str) -> tuple[Gpu, ...]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names, in its order.
+
+    Args:
+        gpus: In NVML's order (PCI bus).
+        visible: Indices or UUIDs (or unique beginnings of them) between commas.
+
+    Raises:
+        HostError: It names a GPU that is not there.
+    """
+    return tuple(_named(gpus, name.strip()) for name in visible.split(","))
+
+
+def _named(gpus: tuple[Gpu, ...], name: str) -> Gpu:
+    if name.isdigit() and int(name) < len(gpus):
+        return gpus[int(name)]
+    matches = [gpu for gpu in gpus if name and gpu.uuid.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    raise HostError(
+        f"CUDA_VISIBLE_DEVICES names {name!r}, and "
+        f"{'several GPUs match' if matches else 'no such GPU is here'}.",
+        evidence=tuple(f"{i}: {gpu.uuid} {gpu.name}" for i, gpu in enumerate(gpus)),
+        fix="Use the indices or the full UUIDs above, or unset CUDA_VISIBLE_DEVICES.",
+    )

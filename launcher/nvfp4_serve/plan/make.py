@@ -1,0 +1,146 @@
+"""Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
+
+from pathlib import PurePath
+
+from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan import cpu, cuda
+from nvfp4_serve.plan.expect import expect
+from nvfp4_serve.plan.flags import (
+    Choice,
+    Spellings,
+    check_flags,
+    user_reasons,
+    without_overridden,
+)
+from nvfp4_serve.plan.types import Mount, Plan, Request, Status
+
+
+def make_plan(
+    layout: Layout, host: Host, request: Request, spellings: Spellings
+) -> Plan:
+    """Return how to serve ``layout`` on ``host``.
+
+    Args:
+        layout: The checkpoint. That it is servable is the caller's to check.
+        host: The machine.
+        request: What the user asked for.
+        spellings: The flags of the engine's parser; the words of ``request.extra``
+            are checked against them.
+
+    Raises:
+        DoesNotFitError: With the arithmetic.
+        UsageError: A flag of the user's cannot be passed on.
+    """
+    if host.gpus:
+        gpus, budget, longest = cuda.size_cuda(layout, host, request)
+        engine, own = cuda.ENGINE, cuda.cuda_choices(gpus)
+    else:
+        budget, longest = cpu.size_cpu(layout, host, request)
+        engine, own = cpu.ENGINE, cpu.cpu_choices(host, budget)
+        gpus = ()
+    check_flags(request.extra, spellings, engine)
+    name = request.served_model_name or _default_name(layout)
+    choices = without_overridden(
+        (*_common(layout, request, name, longest), *own), request.extra, spellings
+    )
+    flags = [choice for choice in choices if choice.is_flag]
+    words = [word for choice in flags for word in choice.words]
+    return Plan(
+        recipe_id=None,
+        status=Status.INFERRED,
+        engine=engine,
+        image=None,
+        served_model_name=name,
+        argv=(layout.folder or layout.model, *words, *request.extra),
+        env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
+        gpus=tuple(gpu.uuid for gpu in gpus),
+        mounts=(Mount(layout.folder, layout.folder, read_only=True),)
+        if layout.folder
+        else (),
+        bind=_address(request.host, request.port),
+        shm_bytes=0,
+        budget=budget,
+        expect=expect(layout, on_gpu=bool(gpus)),
+        because=(
+            *(choice.reason for choice in choices),
+            *user_reasons(request.extra),
+        ),
+    )
+
+
+def _common(
+    layout: Layout, request: Request, name: str, longest: int | None
+) -> tuple[Choice, ...]:
+    choices = [
+        Choice("--host", request.host, *_why_host(request.host)),
+        Choice("--port", str(request.port), "Where you asked for it.", "--port"),
+        Choice(
+            "--served-model-name",
+            name,
+            "The name that requests give as `model`.",
+            "--served-model-name" if request.served_model_name else "the model's name",
+        ),
+    ]
+    if longest is not None:
+        choices.append(_context(layout, request, longest))
+    if layout.revision is not None:
+        choices.append(
+            Choice(
+                "--revision",
+                layout.revision,
+                "The commit whose headers were read; the branch may move on.",
+                "the Hub",
+            )
+        )
+    return (*choices, *_environment(layout))
+
+
+def _context(layout: Layout, request: Request, longest: int) -> Choice:
+    if request.max_model_len is not None:
+        why, source = "You asked for it.", "--max-model-len"
+    elif longest == layout.max_position_embeddings:
+        why = "All that the model was made for; its KV cache fits."
+        source = "config.json, max_position_embeddings"
+    else:
+        why = (
+            f"The model was made for {layout.max_position_embeddings} tokens; the KV "
+            "cache of this plan holds this many."
+        )
+        source = "the budget of this plan"
+    return Choice("--max-model-len", str(longest), why, source)
+
+
+def _environment(layout: Layout) -> tuple[Choice, ...]:
+    choices = [
+        Choice(
+            "VLLM_NO_USAGE_STATS",
+            "1",
+            "Nothing leaves this machine unasked.",
+            "vLLM 0.32.0, usage/usage_lib.py",
+        )
+    ]
+    if layout.folder is not None:
+        choices.append(
+            Choice(
+                "HF_HUB_OFFLINE",
+                "1",
+                "The checkpoint is a folder; nothing has to be asked of the Hub.",
+                "huggingface_hub, environment variables",
+            )
+        )
+    return tuple(choices)
+
+
+def _why_host(host: str) -> tuple[str, str]:
+    if host in {"127.0.0.1", "::1", "localhost"}:
+        return "Only this machine may connect.", "the launcher's default"
+    return "You asked for it; others may connect.", "--host"
+
+
+def _default_name(layout: Layout) -> str:
+    return PurePath(layout.folder).name if layout.folder else layout.model
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,30 @@
+"""Layouts for tests of what comes after reading a checkpoint."""
+
+from dataclasses import replace
+from typing import Any
+
+from nvfp4_serve.checkpoint.types import Attention, Layout, Producer
+from nvfp4_serve.units import GIB
+
+#: About Qwen3-30B-A3B in NVFP4 (its config.json: 48 layers, 4 KV heads of 128).
+QWEN3_30B = Layout(
+    model="/models/qwen3-30b-a3b-nvfp4",
+    folder="/models/qwen3-30b-a3b-nvfp4",
+    revision=None,
+    architecture="Qwen3MoeForCausalLM",
+    producer=Producer("modelopt", "0.47.0"),
+    layout="modelopt-per-expert",
+    schemes={"attention": "NVFP4", "routed_experts": "NVFP4", "kv_cache": "BF16"},
+    weight_bytes=17 * GIB,
+    parameters=30_532_122_624,
+    dequantized_bytes=57 * GIB,
+    max_position_embeddings=40_960,
+    attention=Attention(layers=48, kv_heads=4, head_dim=128),
+    needs_remote_code=False,
+    findings=(),
+)
+
+
+def layout(**changes: Any) -> Layout:
+    """Return the layout of Qwen3-30B-A3B with some fields changed."""
+    return replace(QWEN3_30B, **changes)

@@ -1,0 +1,139 @@
+import pytest
+
+from hosts import cpu_host
+from layouts import layout
+from nvfp4_serve.checkpoint.types import Attention
+from nvfp4_serve.errors import DoesNotFitError
+from nvfp4_serve.plan import Plan, Request, Status, make_plan
+from nvfp4_serve.plan.types import Budget
+from nvfp4_serve.units import GIB, MIB
+
+SPELLINGS = {
+    "--max-num-seqs": "--max-num-seqs",
+    "--enforce-eager": "--enforce-eager",
+    "--no-enforce-eager": "--enforce-eager",
+    "--tensor-parallel-size": "--tensor-parallel-size",
+    "-tp": "--tensor-parallel-size",
+}
+
+
+def plan(**changes: object) -> Plan:
+    host = changes.pop("host", cpu_host())
+    request = changes.pop("request", Request())
+    return make_plan(layout(**changes), host, request, SPELLINGS)  # type: ignore[arg-type]
+
+
+def flag(made: Plan, name: str) -> str | None:
+    if name not in made.argv:
+        return None
+    return made.argv[made.argv.index(name) + 1]
+
+
+def test_the_model_is_the_first_word() -> None:
+    assert plan().argv[0] == "/models/qwen3-30b-a3b-nvfp4"
+
+
+def test_a_plan_without_a_recipe_says_so() -> None:
+    made = plan()
+
+    assert made.recipe_id is None
+    assert made.status is Status.INFERRED
+
+
+def test_every_flag_and_variable_has_a_reason_and_a_source() -> None:
+    made = plan(request=Request(extra=("--max-num-seqs", "4", "-tp", "1")))
+
+    given = {w for w in made.argv if w.startswith("-")} | {name for name, _ in made.env}
+    explained = {r.flag.replace("=", " ").split()[0] for r in made.because}
+    assert given == explained
+    assert all(r.why.endswith(".") and r.source for r in made.because)
+
+
+def test_the_budget_adds_up() -> None:
+    budget = plan().budget
+
+    used = budget.weights + budget.overhead + budget.kv_cache + budget.free
+    assert used == budget.total == 120 * GIB
+    assert budget.weights == 57 * GIB
+
+
+def test_the_cache_holds_four_contexts_where_there_is_room() -> None:
+    # 2 x 48 layers x 4 heads x 128 x 2 bytes = 98,304 bytes a token.
+    made = plan()
+
+    assert made.budget.kv_cache == 4 * 40_960 * 98_304
+    assert flag(made, "--kv-cache-memory-bytes") == str(made.budget.kv_cache)
+    assert flag(made, "--max-model-len") == "40960"
+
+
+def test_an_fp8_cache_takes_half() -> None:
+    made = plan(schemes={"kv_cache": "FP8"})
+
+    assert made.budget.kv_cache == 4 * 40_960 * 98_304 // 2
+
+
+def test_the_context_shrinks_to_what_fits_in_whole_blocks() -> None:
+    made = plan(host=cpu_host(memory_available=64 * GIB))
+
+    length = int(flag(made, "--max-model-len") or 0)
+    assert length % 128 == 0
+    assert 0 < length * 98_304 <= made.budget.kv_cache < (length + 128) * 98_304
+
+
+def test_a_context_that_was_asked_for_is_never_shortened() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(
+            host=cpu_host(memory_available=64 * GIB),
+            request=Request(max_model_len=40_960),
+        )
+
+    assert any(line.startswith("missing") for line in caught.value.evidence)
+
+
+def test_weights_that_do_not_fit_are_refused_with_the_sum() -> None:
+    with pytest.raises(DoesNotFitError, match=r"60\.2 GiB.*50\.0 GiB") as caught:
+        plan(host=cpu_host(memory_available=50 * GIB))
+
+    assert "--max-model-len" in caught.value.fix
+
+
+def test_an_attention_that_is_not_plain_gets_memory_and_no_promise() -> None:
+    made = plan(attention=None)
+
+    assert "--max-model-len" not in made.argv
+    assert made.budget.kv_cache > 0
+
+
+def test_torch_compile_is_off_where_no_compiler_is() -> None:
+    assert "--enforce-eager" in plan(host=cpu_host(cxx_compiler=None)).argv
+    assert "--enforce-eager" not in plan().argv
+
+
+def test_a_flag_of_the_users_replaces_ours_in_either_form() -> None:
+    made = plan(
+        host=cpu_host(cxx_compiler=None),
+        request=Request(extra=("--no_enforce-eager",)),
+    )
+
+    assert "--enforce-eager" not in made.argv
+    assert made.argv[-1] == "--no_enforce-eager"
+
+
+def test_a_hub_checkpoint_is_pinned_to_the_commit_that_was_read() -> None:
+    made = plan(model="org/name", folder=None, revision="a" * 40)
+
+    assert made.argv[0] == "org/name"
+    assert flag(made, "--revision") == "a" * 40
+    assert "HF_HUB_OFFLINE" not in dict(made.env)
+    assert made.mounts == ()
+
+
+def test_a_tiny_model_leaves_the_machine_alone() -> None:
+    made = plan(
+        dequantized_bytes=MIB,
+        max_position_embeddings=512,
+        attention=Attention(layers=2, kv_heads=2, head_dim=16),
+    )
+
+    assert isinstance(made.budget, Budget)
+    assert made.budget.kv_cache == 256 * MIB

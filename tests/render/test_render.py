@@ -1,0 +1,65 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hosts import cpu_host, gpu, gpu_host
+from layouts import layout
+from nvfp4_serve.host import Host
+from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.render import render_json, render_shell
+
+
+def plan(host: Host, model: str = "/models/tiny") -> Plan:
+    return make_plan(layout(model=model, folder=model), host, Request(), {})
+
+
+def run(text: str, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Run a rendered command in a real shell; return what `vllm` is given there."""
+    vllm = folder / "vllm"
+    vllm.write_text('#!/bin/sh\nprintf "%s\\0" "$@" -ENV-\nenv -0\n')
+    vllm.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", text],
+        env={"PATH": f"{folder}:/usr/bin:/bin"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.split("\0")
+    middle = words.index("-ENV-")
+    return words[:middle], dict(w.split("=", 1) for w in words[middle + 1 :] if w)
+
+
+@pytest.mark.parametrize("host", [cpu_host(), gpu_host(gpu())], ids=["cpu", "gpu"])
+def test_a_shell_reads_back_what_the_plan_says(tmp_path: Path, host: Host) -> None:
+    made = plan(host)
+
+    words, variables = run(render_shell(made), tmp_path)
+
+    assert words == ["serve", *made.argv]
+    assert set(made.env) <= set(variables.items())
+    assert variables.get("CUDA_VISIBLE_DEVICES", "") == ",".join(made.gpus)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/m/$(touch x)", "/m/`touch x`", "/m/a b", "/m/a'; touch x; '", "/m/a\ntouch x\n"],
+)
+def test_a_hostile_name_stays_one_word(tmp_path: Path, name: str) -> None:
+    words, _ = run(render_shell(plan(cpu_host(), model=name)), tmp_path)
+
+    assert words[1] == name
+    assert [path.name for path in tmp_path.iterdir()] == ["vllm"]
+
+
+def test_the_json_of_a_plan_is_stable() -> None:
+    made = plan(cpu_host())
+
+    text = render_json(made)
+
+    assert text == render_json(plan(cpu_host()))
+    assert list(json.loads(text))[:3] == ["recipe_id", "status", "engine"]
+    assert json.loads(text)["argv"] == list(made.argv)
