@@ -8,8 +8,12 @@ import click
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.ready.log import LogReader
-from nvfp4_serve.runtime.instances import find_instance, lives, list_instances
+from nvfp4_serve.runtime.instances import find_instance, list_instances, lives
 from nvfp4_serve.runtime.local import LocalRuntime
+
+_port = click.option(
+    "--port", type=click.IntRange(1, 65535), help="The engine on this port."
+)
 
 
 @click.command()
@@ -43,9 +47,10 @@ def ps(*, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-def stop(name: str | None) -> None:
+@_port
+def stop(name: str | None, port: int | None) -> None:
     """Stop the engine NAME (an id or a model), or the only one that runs."""
-    instance = find_instance(name)
+    instance = find_instance(name, port)
     with interrupts() as signals:
         say(f"stopping {instance.id}; Ctrl-C ends it at once")
         LocalRuntime((), say).stop(instance, hurry=lambda: signals.count > 0)
@@ -54,10 +59,11 @@ def stop(name: str | None) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@_port
 @click.option("-f", "--follow", is_flag=True, help="Go on until the engine ends.")
-def logs(name: str | None, *, follow: bool) -> None:
+def logs(name: str | None, port: int | None, *, follow: bool) -> None:
     """Print what the engine NAME (an id or a model), or the only one, has written."""
-    instance = find_instance(name)
+    instance = find_instance(name, port)
     reader = LogReader(instance.log)
     while True:
         alive = follow and lives(instance)

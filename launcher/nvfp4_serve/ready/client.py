@@ -24,9 +24,8 @@ def ask(
         Unanswered: No answer came within ``seconds``.
     """
     parts = urllib.parse.urlsplit(engine.url)
-    assert parts.hostname is not None
     connection = http.client.HTTPConnection(
-        parts.hostname, parts.port, timeout=max(seconds, 0.01)
+        parts.hostname or "", parts.port, timeout=max(seconds, 0.01)
     )
     headers = {"Content-Type": "application/json"}
     if engine.api_key:

@@ -1,10 +1,10 @@
-"""The ready gate: an engine is ready when its answers are right, not when it listens."""
+"""The ready gate: an engine is ready when its answers are right, and not before."""
 
 import math
 import re
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from nvfp4_serve.errors import EngineError, NotRightError
 from nvfp4_serve.plan.types import Expect
@@ -154,9 +154,7 @@ def _check_log(log: Path, expect: Expect) -> None:
         )
 
 
-def _check_canary(
-    engine: Watched, prompt: str, expected: str, deadline: float
-) -> None:
+def _check_canary(engine: Watched, prompt: str, expected: str, deadline: float) -> None:
     choice = _complete(
         engine,
         {"prompt": prompt, "max_tokens": _tokens_for(engine, prompt, expected)},
@@ -164,7 +162,9 @@ def _check_canary(
     )
     came = choice.get("text")
     if not isinstance(came, str):
-        raise _not_right("It answers a canary with no text.", (f"came: {choice}"[:300],))
+        raise _not_right(
+            "It answers a canary with no text.", (f"came: {choice}"[:300],)
+        )
     if not came.startswith(expected):
         at = _first_difference(expected, came)
         raise _not_right(
@@ -183,25 +183,30 @@ def _tokens_for(engine: Watched, prompt: str, expected: str) -> int:
     The few are for a tokenizer that joins letters differently across the border. A
     server that cannot count gets the safe bound: no token is less than a byte.
     """
-    counts = [_count(engine, text) for text in (prompt, prompt + expected)]
-    if counts[0] is None or counts[1] is None:
+    before = _count(engine, prompt)
+    both = _count(engine, prompt + expected)
+    if before is None or both is None:
         return len(expected.encode())
-    (before, limit), (both, _) = counts
-    return max(1, min(both - before + 4, limit - before))
+    return max(1, min(both.tokens - before.tokens + 4, before.limit - before.tokens))
 
 
-def _count(engine: Watched, text: str) -> tuple[int, int] | None:
+class _Count(NamedTuple):
+    tokens: int
+    limit: int  # max-model-len
+
+
+def _count(engine: Watched, text: str) -> _Count | None:
+    question = {"model": engine.model, "prompt": text}
     try:
-        status, content = ask(
-            engine, "/tokenize", {"model": engine.model, "prompt": text}, seconds=30.0
-        )
+        status, content = ask(engine, "/tokenize", question, seconds=30.0)
     except Unanswered:
         return None
-    answer = parse_object(content)
-    if status != 200 or answer is None:
-        return None
-    count, limit = answer.get("count"), answer.get("max_model_len")
-    return (count, limit) if isinstance(count, int) and isinstance(limit, int) else None
+    answer = parse_object(content) if status == 200 else None
+    match answer:
+        case {"count": int(tokens), "max_model_len": int(limit)}:
+            return _Count(tokens, limit)
+        case _:
+            return None
 
 
 def _complete(
@@ -237,8 +242,8 @@ def _not_right(what: str, evidence: tuple[str, ...]) -> NotRightError:
     return NotRightError(
         f"The engine started, and is not right. {what}",
         evidence=evidence,
-        fix="Do not use these answers. `nvfp4-serve inspect` shows what is known of the "
-        "checkpoint; `nvfp4-serve engine status` of the engine.",
+        fix="Do not use its answers. `nvfp4-serve inspect` says what is known of the "
+        "checkpoint, and `nvfp4-serve engine status` of the engine.",
     )
 
 
@@ -256,4 +261,3 @@ def _around(text: str, at: int) -> str:
 
 def _short(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else f"{text[:length]}…")
-

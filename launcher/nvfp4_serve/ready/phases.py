@@ -60,10 +60,9 @@ def find_cause(lines: Iterable[str]) -> str | None:
     error: str | None = None
     last: str | None = None
     for line in lines:
-        found = _PREFIX.match(line)
-        assert found is not None  # Every part of the prefix is optional.
-        text = line[found.end() :].rstrip()
-        if not text:
+        found = _PREFIX.match(line)  # Always: every part of it is optional.
+        text = line[found.end() :].rstrip() if found else ""
+        if not found or not text:
             continue
         last = text
         if _EXCEPTION.match(text) and not _WRAPPER.search(text):

@@ -1,6 +1,7 @@
 """Makes a managed engine: all of it, or nothing."""
 
-import datetime
+import dataclasses
+import datetime as dt
 import errno
 import os
 import shutil
@@ -62,9 +63,7 @@ def install(
         finally:
             _remove(partial)
         say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
-        engine = read_engine(folder)
-        assert engine is not None
-        return engine
+        return dataclasses.replace(made, folder=folder)
 
 
 def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine:
@@ -92,8 +91,8 @@ def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine
 
 
 def _make_environment(folder: Path) -> None:
-    arguments = ["venv", "--relocatable", "--python", sys.executable, folder]
-    run_uv("making the environment", arguments, folder.parent)
+    words = ("venv", "--relocatable", "--python", sys.executable, str(folder))
+    run_uv("making the environment", words, folder.parent)
 
 
 def _install_torch(version: str, folder: Path) -> None:
@@ -102,20 +101,20 @@ def _install_torch(version: str, folder: Path) -> None:
     The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
     try. Its dependencies are in the list of requirements.
     """
-    here = ["pip", "install", "--python", folder / "bin" / "python", "--no-deps"]
+    here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
     step = f"installing torch {version}"
     try:
-        run_uv(step, [*here, f"torch=={version}+cpu"], folder)
+        run_uv(step, (*here, f"torch=={version}+cpu"), folder)
     except EngineError:
-        run_uv(step, [*here, "--torch-backend", "cpu", f"torch=={version}"], folder)
+        run_uv(step, (*here, "--torch-backend", "cpu", f"torch=={version}"), folder)
 
 
 def _install_packages(spec: EngineSpec, folder: Path) -> None:
-    only_pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    python = folder / "bin" / "python"
+    pinned = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
+    python = ("--python", str(folder / "bin" / "python"))
     run_uv(
         f"installing {spec.distribution} {spec.version}",
-        ["pip", "install", "--python", python, *only_pinned, "-r", spec.requirements],
+        ("pip", "install", *pinned, *python, "-r", str(spec.requirements)),
         folder,
     )
 
@@ -135,7 +134,7 @@ def _patch(spec: EngineSpec, site: Path) -> None:
 
 
 def _smoke(spec: EngineSpec, folder: Path) -> None:
-    """Import what will serve; it also writes the byte code that the first start needs."""
+    """Import what will serve; this leaves the byte code that a first start needs."""
     status, words = run_python(folder / "bin" / "python", f"import {spec.smoke}")
     if status:
         raise EngineError(
@@ -146,9 +145,7 @@ def _smoke(spec: EngineSpec, folder: Path) -> None:
         )
 
 
-def _describe(
-    spec: EngineSpec, patch_digest: str, folder: Path, site: Path
-) -> Engine:
+def _describe(spec: EngineSpec, patch_digest: str, folder: Path, site: Path) -> Engine:
     packages = read_packages(site)
     if packages.get(spec.distribution) != spec.version:
         raise EngineError(
@@ -179,7 +176,7 @@ def _describe(
         torch_record_sha256=read_torch_record(site, torch),
         packages=packages,
         installed_bytes=_folder_bytes(folder),
-        made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        made=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
     write_manifest(engine, folder)
     return engine
@@ -198,8 +195,8 @@ def _check_free_space(spec: EngineSpec, engines: Path) -> None:
 def _explain(error: OSError, partial: Path) -> EngineError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return EngineError(
-        f"The engine was not installed: {error.strerror} (`{error.filename or partial}`)."
-        + (" The disk is full." if full else ""),
+        f"The engine was not installed: {error.strerror} "
+        f"(`{error.filename or partial}`).{' The disk is full.' if full else ''}",
         fix="Free some space, or set XDG_DATA_HOME to a folder on a larger disk."
         if full
         else "Check that the folder is yours to write, or set XDG_DATA_HOME.",

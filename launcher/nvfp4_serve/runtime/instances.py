@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import secrets
 import shutil
@@ -74,20 +73,30 @@ def lives(instance: Instance) -> bool:
     return bool(read_members(instance.pid))
 
 
-def find_instance(name: str | None) -> Instance:
-    """Return the living instance called ``name`` (id or model); None: the only one.
+def find_instance(name: str | None, port: int | None) -> Instance:
+    """Return the one living instance of that name (id or model) and on that port.
+
+    Args:
+        name: None: any.
+        port: None: any.
 
     Raises:
         EngineError: None or several answer to it.
     """
     living = list_instances()
-    found = [i for i in living if name is None or name in (i.id, i.name)]
+    found = [
+        i
+        for i in living
+        if (name is None or name in (i.id, i.name))
+        and (port is None or i.url.endswith(f":{port}"))
+    ]
     if len(found) == 1:
         return found[0]
     what = "No engine is running" if not found else f"{len(found)} engines are running"
     raise EngineError(
-        f"{what}{f' by the name `{name}`' if name else ''}.",
-        evidence=tuple(f"{i.id}  {i.url}  process {i.pid}" for i in living),
+        f"{what}{f' by the name `{name}`' if name else ''}"
+        f"{f' on port {port}' if port else ''}.",
+        evidence=tuple(f"{i.id}  {i.url}  pid {i.pid}" for i in living),
         fix="Name one by its id: `nvfp4-serve ps` lists them.",
     )
 
@@ -112,6 +121,6 @@ def _parse(content: Mapping[str, object]) -> Instance:
 
 def _remove_old(folder: Path) -> None:
     log = folder / "engine.log"
-    newest = max(os.stat(p).st_mtime for p in (folder, log) if p.exists())
+    newest = max(p.stat().st_mtime for p in (folder, log) if p.exists())
     if time.time() - newest > _KEEP_LOGS:
         shutil.rmtree(folder)

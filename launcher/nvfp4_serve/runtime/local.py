@@ -1,6 +1,6 @@
 """Runs an engine as processes of this machine, and leaves none behind."""
 
-import datetime
+import datetime as dt
 import os
 import shutil
 import signal
@@ -24,6 +24,7 @@ from nvfp4_serve.runtime.proc import (
     read_process,
 )
 from nvfp4_serve.runtime.types import Ended, Instance, Say
+from nvfp4_serve.runtime.watch import Watch
 
 #: What the engine is given of our environment; all else comes from the plan. Nothing
 #: here chooses how it computes. A token goes this way and never as an argument, which
@@ -36,7 +37,7 @@ _PASSED_ON: Final = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH"),
     "VLLM_API_KEY",
 )
-#: Read by our package in the engine: the kernel ends it when this launcher ends.
+#: Read by our package in the engine: the kernel ends it when this process does.
 _DIE_WITH_PARENT: Final = "NVFP4_SERVE_DIE_WITH_PARENT"
 #: Seconds between two looks at the process table.
 _LOOK: Final = 0.05
@@ -54,8 +55,7 @@ class LocalRuntime:
         self.command = command
         self.grace = grace
         self._say = say
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._kills_before: dict[int, int] = {}
+        self._watches: dict[int, Watch] = {}
 
     def start(self, plan: Plan, *, detached: bool) -> Instance:
         """Start the engine that ``plan`` describes; return before it is ready.
@@ -85,15 +85,11 @@ class LocalRuntime:
 
     def ended(self, instance: Instance) -> Ended | None:
         """Return how the engine ended, or None while its first process runs."""
-        child = self._children.get(instance.pid)
-        status = child.poll() if child else None
-        if status is None and (child or instances.lives(instance)):
+        if watch := self._watches.get(instance.pid):
+            return watch.ended()
+        if instances.lives(instance):
             return None
-        before = self._kills_before.get(instance.pid)
-        return Ended(
-            how=_how(status),
-            out_of_memory=before is not None and read_out_of_memory_kills() > before,
-        )
+        return Ended(how="ended", out_of_memory=False)
 
     def stop(self, instance: Instance, *, hurry: Callable[[], bool]) -> None:
         """Stop the engine and everything it started; return when nothing is left.
@@ -109,8 +105,8 @@ class LocalRuntime:
             _signal_group(instance.pid, signal.SIGTERM)
             self._wait_empty(instance, self.grace, hurry)
             self._kill_members(instance)
-        if child := self._children.pop(instance.pid, None):
-            child.wait()
+        if watch := self._watches.pop(instance.pid, None):
+            watch.child.wait()
         instances.remove_record(instance)
 
     def _spawn(
@@ -134,8 +130,7 @@ class LocalRuntime:
                 f"The engine `{self.command[0]}` cannot be run: {error.strerror}.",
                 fix="Install it again: `nvfp4-serve engine install`.",
             ) from error
-        self._children[child.pid] = child
-        self._kills_before[child.pid] = kills
+        self._watches[child.pid] = Watch(child, kills)
         return child
 
     def _wait_empty(
@@ -159,8 +154,8 @@ class LocalRuntime:
             time.sleep(_LOOK)
 
     def _collect(self, instance: Instance) -> None:
-        if child := self._children.get(instance.pid):
-            child.poll()
+        if watch := self._watches.get(instance.pid):
+            watch.child.poll()
 
 
 def engine_environment(
@@ -168,13 +163,14 @@ def engine_environment(
 ) -> dict[str, str]:
     """Return the engine's whole environment: what it needs of ours, then the plan's."""
     passed = {name: ours[name] for name in _PASSED_ON if name in ours}
-    tied = {} if detached else {_DIE_WITH_PARENT: "1"}
+    tied = {} if detached else {_DIE_WITH_PARENT: str(os.getpid())}
     return passed | {"PYTHONUNBUFFERED": "1"} | dict(plan.env) | tied
 
 
 def _describe(plan: Plan, folder: Path, pid: int, *, detached: bool) -> Instance:
     first = read_process(pid)
-    assert first is not None  # It is ours to collect, so it is listed even if ended.
+    if first is None:  # It is ours to collect, so it is listed even when it has ended.
+        raise AssertionError(f"process {pid} was started and is not in /proc")
     return Instance(
         id=folder.name,
         name=plan.served_model_name,
@@ -183,17 +179,9 @@ def _describe(plan: Plan, folder: Path, pid: int, *, detached: bool) -> Instance
         born=first.born,
         boot=read_boot(),
         folder=folder,
-        started=datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+        started=dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
         detached=detached,
     )
-
-
-def _how(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    if status >= 0:
-        return f"ended with status {status}"
-    return f"was killed by signal {-status} ({signal.Signals(-status).name})"
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""One at a time: a lock that the kernel lets go when its holder ends, however it ends."""
+"""One at a time: a lock that the kernel lets go when its holder ends."""
 
 import contextlib
 import fcntl

@@ -1,6 +1,5 @@
 """Processes as the kernel lists them: the only reader of ``/proc``."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ def read_out_of_memory_kills() -> int:
 
 
 def _pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
+    return (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
@@ -93,7 +92,7 @@ def _listening_inodes(port: int) -> Iterator[str]:
 def _open_files(pid: int) -> Iterator[str]:
     folder = _PROC / str(pid) / "fd"
     try:
-        for entry in os.listdir(folder):
-            yield os.readlink(folder / entry)
+        for entry in folder.iterdir():
+            yield str(entry.readlink())
     except OSError:
         return  # It ended, or it belongs to another user.

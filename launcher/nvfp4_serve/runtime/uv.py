@@ -1,4 +1,4 @@
-"""Runs uv and ``patches/series.py`` for the installation; knows what their words mean."""
+"""Runs uv and the patch tool for the installation; knows what uv's words mean."""
 
 import contextlib
 import ctypes
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,39 +25,48 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    words: re.Pattern[str]
+    cause: str
+    fix: str
+
+
 # The words of uv 0.9 to 0.13 for what may befall an installation, and what to do then.
 # The first that occurs is taken.
-_KNOWN: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = (
-    (
+_KNOWN: Final = (
+    _Known(
         re.compile(r"No space left on device|os error 28|Disk quota exceeded"),
-        "The disk is full.",
-        "Free some space, or set XDG_DATA_HOME and UV_CACHE_DIR to folders on a "
+        cause="The disk is full.",
+        fix="Free some space, or set XDG_DATA_HOME and UV_CACHE_DIR to folders on a "
         "larger disk, then install again.",
     ),
-    (
+    _Known(
         re.compile(r"[Hh]ash mismatch|Hashes do not match|do not match the provided"),
-        "A file is not the one that this version of nvfp4-serve was pinned to.",
-        "Do not use it. Check the package index or mirror that pip and uv are set to "
-        "(PIP_INDEX_URL, UV_DEFAULT_INDEX), and clear it with `uv cache clean`.",
+        cause="A file is not the one that nvfp4-serve was pinned to.",
+        fix="Do not use it. Check the package index or mirror that pip and uv are set "
+        "to (PIP_INDEX_URL, UV_DEFAULT_INDEX), then `uv cache clean`.",
     ),
-    (
+    _Known(
         re.compile(
             r"dns error|error sending request|[Cc]onnection refused|timed out|"
             r"Network connectivity is disabled|network was disabled|tcp connect error|"
             r"Network is unreachable|Could not connect"
         ),
-        "A package index cannot be reached.",
-        "Check the network and the proxy. Behind a mirror, set PIP_INDEX_URL or "
+        cause="A package index cannot be reached.",
+        fix="Check the network and the proxy. Behind a mirror, set PIP_INDEX_URL or "
         "UV_DEFAULT_INDEX to it. What was fetched already is kept in uv's cache.",
     ),
 )
-_UNKNOWN: Final = (
-    "",
-    "Read uv's words above; `nvfp4-serve engine install` starts over.",
+_UNKNOWN: Final = _Known(
+    re.compile(""),
+    cause="",
+    fix="Its last words are above; `nvfp4-serve engine install` starts over.",
 )
 
 
-def run_uv(step: str, arguments: Sequence[str | Path], folder: Path) -> None:
+def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
     """Run uv in ``folder``; show its own progress where stderr is a terminal.
 
     Args:
@@ -68,7 +78,7 @@ def run_uv(step: str, arguments: Sequence[str | Path], folder: Path) -> None:
     Raises:
         EngineError: uv failed.
     """
-    command = [uv.find_uv_bin(), *map(str, arguments)]
+    command = [uv.find_uv_bin(), *arguments]
     status, words = _run(command, folder, _environment())
     if status:
         raise explain(step, status, words)
@@ -87,15 +97,13 @@ def run_python(python: Path, code: str) -> tuple[int, str]:
 def explain(step: str, status: int, words: str) -> EngineError:
     """Return the error that says what uv's ``words`` mean and what to do."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    cause, fix = next(
-        ((cause, fix) for known, cause, fix in _KNOWN if known.search(words)), _UNKNOWN
-    )
+    found = next((known for known in _KNOWN if known.words.search(words)), _UNKNOWN)
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return EngineError(
         f"The engine was not installed: {step} failed (uv ended with {how}). "
-        f"{cause}".rstrip(),
+        f"{found.cause}".rstrip(),
         evidence=tuple(lines[-8:]),
-        fix=fix,
+        fix=found.fix,
     )
 
 
