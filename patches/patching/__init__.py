@@ -1,0 +1,1 @@
+"""What ``series.py`` is made of. Standard library only; never imports vLLM."""

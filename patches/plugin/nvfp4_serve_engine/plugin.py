@@ -1,0 +1,39 @@
+"""The entry point of ``vllm.general_plugins``: vLLM calls it in each of its processes."""
+
+from __future__ import annotations
+
+from nvfp4_serve_engine import parent_death
+
+_registered = False
+
+
+def register() -> None:
+    """Offer NVFP4 on the CPU platform to vLLM; do nothing on any other platform.
+
+    vLLM may call this more than once in a process.
+    """
+    global _registered  # noqa: PLW0603  (vLLM's registries are per process, too)
+    if _registered:
+        return
+    _registered = True
+    if not parent_death.is_first_process():
+        parent_death.follow_engine()
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        _register_on_cpu()
+
+
+def _register_on_cpu() -> None:
+    from vllm.model_executor.kernels.linear import register_linear_kernel
+    from vllm.model_executor.layers.fused_moe.oracle.nvfp4 import (
+        register_nvfp4_experts,
+    )
+    from vllm.platforms import PlatformEnum
+
+    from nvfp4_serve_engine.experts import EXPERTS
+    from nvfp4_serve_engine.linear import CpuDequantizedNvFp4LinearKernel
+
+    register_linear_kernel(CpuDequantizedNvFp4LinearKernel, PlatformEnum.CPU, "nvfp4")
+    for experts in EXPERTS:
+        register_nvfp4_experts(experts, PlatformEnum.CPU)
