@@ -97,5 +97,3 @@ def _ask_to_install(spec: EngineSpec, *, yes: bool) -> None:
             fix="`nvfp4-serve engine install` installs it; `nvfp4-serve plan --shell` "
             "prints what to run on an engine of your own.",
         )
-
-

@@ -107,8 +107,8 @@ def _check_alive_for(engine: Watched, seconds: float) -> None:
 
 
 def _check_completion(engine: Watched, deadline: float) -> None:
-    # `ignore_eos` and `skip_special_tokens`: a model that would end at once still says
-    # something that can be looked at.
+    # Tokens are counted and not letters: a model that says only special tokens here,
+    # or would end at once, is not wrong for that.
     choice = _complete(
         engine,
         {
@@ -116,15 +116,15 @@ def _check_completion(engine: Watched, deadline: float) -> None:
             "max_tokens": _TOKENS,
             "logprobs": 1,
             "ignore_eos": True,
-            "skip_special_tokens": False,
         },
         deadline,
     )
-    text, found = choice.get("text"), choice.get("logprobs")
+    found = choice.get("logprobs")
     values = found.get("token_logprobs") if isinstance(found, dict) else None
-    if not isinstance(text, str) or not text or not isinstance(values, list):
+    if not isinstance(values, list) or not values:
         raise _not_right("Its first completion is empty.", (f"came: {choice}"[:300],))
-    if not values or not all(_is_sound(value) for value in values):
+    if not all(_is_sound(value) for value in values):
+        text = str(choice.get("text"))
         raise _not_right(
             "Its first completion has log probabilities that are no numbers.",
             (f"prompt: {_PROMPT!r}", f"text: {_short(text)}", f"came: {values}"),
@@ -218,7 +218,8 @@ def _complete(
     try:
         status, content = ask(engine, "/v1/completions", question, seconds=seconds)
     except Unanswered as error:
-        _check_alive_for(engine, 2.0)
+        # A process that dies closes its connections a moment before it has ended.
+        _check_alive_for(engine, min(2.0, deadline - time.monotonic()))
         raise EngineError(
             f"The engine listens, and does not complete a prompt: {error}.",
             evidence=(f"log: `{engine.log}`",),

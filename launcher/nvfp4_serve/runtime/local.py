@@ -94,15 +94,16 @@ class LocalRuntime:
     def stop(self, instance: Instance, *, hurry: Callable[[], bool]) -> None:
         """Stop the engine and everything it started; return when nothing is left.
 
-        SIGTERM to the engine's process group and ``grace`` seconds, then SIGKILL to
-        every process of its session, in whatever group. A process that made a session
-        of its own has left on purpose and is not ours to find.
+        SIGTERM to every process of its session, in whatever group, and ``grace``
+        seconds; then SIGKILL. A process that made a session of its own has left on
+        purpose and is not ours to find.
 
         Raises:
             EngineError: Something cannot be stopped.
         """
         if instances.lives(instance):
-            _signal_group(instance.pid, signal.SIGTERM)
+            for process in read_members(instance.pid):
+                _signal_process(process.pid, signal.SIGTERM)
             self._wait_empty(instance, self.grace, hurry)
             self._kill_members(instance)
         if watch := self._watches.pop(instance.pid, None):
@@ -182,13 +183,6 @@ def _describe(plan: Plan, folder: Path, pid: int, *, detached: bool) -> Instance
         started=dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
         detached=detached,
     )
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # Only other groups of its session are left; they get SIGKILL.
 
 
 def _signal_process(pid: int, number: signal.Signals) -> None:
