@@ -57,7 +57,7 @@ def _ask(url: str, example: Path) -> int:
     with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
         said = json.load(answer)["choices"][0]["message"]["content"]
     print(f"> {question}\n\n{said}\n", flush=True)
-    right = (example / "sonnet-18.txt").read_text().strip()
+    right = (example.parent / "sonnet-18.txt").read_text().strip()
     if said.strip() != right:
         print("That is not the sonnet, word for word.", file=sys.stderr)
         return 1

@@ -137,3 +137,11 @@ def test_a_tiny_model_leaves_the_machine_alone() -> None:
 
     assert isinstance(made.budget, Budget)
     assert made.budget.kv_cache == 256 * MIB
+
+
+def test_the_planned_kernels_must_show_in_the_log() -> None:
+    mixed = plan(schemes={"attention": "BF16", "routed_experts": "FP8+NVFP4"})
+
+    assert [pattern.split()[0] for pattern in mixed.expect.log_must] == ["NVFP4"]
+    assert len(plan().expect.log_must) == 2
+    assert plan(schemes={"attention": "BF16"}).expect.log_must == ()

@@ -1,15 +1,42 @@
 """What a right start looks like, for a layout on a kind of machine. Pure."""
 
 from pathlib import PurePath
+from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.plan.types import Expect
 
+_SCHEMES: Final = frozenset({"NVFP4", "W4A16_NVFP4"})
+
+#: What each kind of layer says when it got the kernel that was planned.
+#: On the CPU: patches/plugin, ``linear.py`` and ``experts.py``.
+#: On GPUs: vLLM 0.32.0, ``kernels/linear/__init__.py``, ``init_nvfp4_linear_kernel``,
+#: and ``fused_moe/oracle/nvfp4.py``, ``_make_log_backend``.
+_CPU_LINEAR: Final = r"Using CpuDequantizedNvFp4LinearKernel for NVFP4 GEMM"
+_CPU_EXPERTS: Final = r"NVFP4 experts are dequantised once at load"
+_GPU_LINEAR: Final = r"Using \w+ for NVFP4 GEMM"
+_GPU_EXPERTS: Final = r"Using .* NvFp4 MoE backend"
+#: Right, and many times slower than anything that a plan would choose.
+_EMULATION: Final = r"Using \W*(EMULATION|EmulationNvFp4LinearKernel)\b"
+
 
 def expect(layout: Layout, *, on_gpu: bool) -> Expect:
     """Return the log lines and answers that show a right start."""
+    must = []
+    if _is_nvfp4(layout, "attention", "mlp", "shared_experts"):
+        must.append(_GPU_LINEAR if on_gpu else _CPU_LINEAR)
+    if _is_nvfp4(layout, "routed_experts"):
+        must.append(_GPU_EXPERTS if on_gpu else _CPU_EXPERTS)
     return Expect(
-        log_must=(),
-        log_must_not=(),
+        log_must=tuple(must),
+        log_must_not=(_EMULATION,),
         canary=str(PurePath(layout.folder) / "canary.json") if layout.folder else None,
+    )
+
+
+def _is_nvfp4(layout: Layout, *classes: str) -> bool:
+    return any(
+        scheme in _SCHEMES
+        for name in classes
+        for scheme in layout.schemes.get(name, "").split("+")
     )
