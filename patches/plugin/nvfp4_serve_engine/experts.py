@@ -70,7 +70,7 @@ class _DequantizedOnce:
             # wrongly without a word.
             limit = moe_config.swiglu_limit
             return False, f"kernel does not clamp SwiGLU (swiglu_limit={limit})"
-        plain = super()
+        plain = super(_DequantizedOnce, cls)
         supported: tuple[bool, str | None] = plain.is_supported_config(  # type: ignore[misc]
             cls, moe_config, weight_key, activation_key, activation_format
         )
