@@ -1,0 +1,99 @@
+"""`nvfp4-serve serve`: from a checkpoint to an engine whose answers are right."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from nvfp4_serve.cli.interrupts import interrupts
+from nvfp4_serve.cli.options import asked, layout_for, model_arguments, plan_for
+from nvfp4_serve.cli.say import say
+from nvfp4_serve.cli.session import Job, serve_plan
+from nvfp4_serve.errors import EngineError
+from nvfp4_serve.plan import Plan
+from nvfp4_serve.ready.canary import read_canary
+from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
+from nvfp4_serve.runtime.identity import engine_spec, flavour_of
+from nvfp4_serve.runtime.local import LocalRuntime
+from nvfp4_serve.runtime.types import Engine, EngineSpec
+from nvfp4_serve.units import format_bytes
+
+#: Seconds. The largest checkpoints take half an hour to read from a network disk.
+_READY_TIMEOUT: Final = 3600.0
+
+
+@click.command()
+@model_arguments
+@click.option(
+    "--runtime",
+    type=click.Choice(["local"]),
+    default="local",
+    show_default=True,
+    help="Where the engine runs.",
+)
+@click.option("--detach", is_flag=True, help="Leave it running, and return when right.")
+@click.option("--yes", is_flag=True, help="Install the engine without asking.")
+@click.option(
+    "--ready-timeout",
+    type=click.FloatRange(min=1),
+    default=_READY_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the engine may take until its answers are right.",
+)
+@click.pass_context
+def serve(
+    context: click.Context,
+    /,
+    *,
+    detach: bool,
+    yes: bool,
+    ready_timeout: float,
+    **_: object,
+) -> None:
+    """Serve MODEL, and wait until its answers are right.
+
+    MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`. Without
+    `--detach`, Ctrl-C stops the engine; a second one stops it at once.
+    """
+    with interrupts() as signals:
+        with signals.allowed():
+            wanted = asked(context)
+            plan = plan_for(wanted, layout_for(wanted))
+            job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
+            engine = _engine_for(plan, yes=yes)
+        command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
+        serve_plan(job, LocalRuntime(command, say), signals)
+
+
+def _read_canary(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """Read the canary before the engine starts: a bad one need not cost a minute."""
+    path = plan.expect.canary
+    return read_canary(Path(path)) if path and Path(path).exists() else ()
+
+
+def _engine_for(plan: Plan, *, yes: bool) -> Engine:
+    """Return the managed engine that ``plan`` asks for; install it where it is not."""
+    spec = engine_spec(flavour_of(plan.engine))
+    engine = find_engine(spec)
+    if engine is None:
+        _ask_to_install(spec, yes=yes)
+        return install_engine(spec, say)
+    verify_engine(engine, spec)
+    return engine
+
+
+def _ask_to_install(spec: EngineSpec, *, yes: bool) -> None:
+    what = f"the engine {spec.distribution} {spec.version} with our patches"
+    size = format_bytes(spec.installed_bytes)
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(f"{what} is not installed yet; installing it now")
+        return
+    question = f"{what} is not installed yet. Install it now ({size} on the disk)?"
+    if not click.confirm(question.capitalize(), default=True, err=True):
+        raise EngineError(
+            "The engine is not installed.",
+            fix="`nvfp4-serve engine install` installs it; `nvfp4-serve plan --shell` "
+            "prints what to run on an engine of your own.",
+        )

@@ -1,0 +1,224 @@
+"""Makes a managed engine: all of it, or nothing."""
+
+import dataclasses
+import datetime as dt
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from nvfp4_serve.errors import EngineError, PatchError
+from nvfp4_serve.runtime.identity import platform_name, python_version
+from nvfp4_serve.runtime.lock import exclusive
+from nvfp4_serve.runtime.manifest import (
+    read_engine,
+    read_packages,
+    read_torch_cuda,
+    read_torch_record,
+    write_manifest,
+)
+from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
+from nvfp4_serve.runtime.uv import run_python, run_series, run_uv
+from nvfp4_serve.units import format_bytes
+
+_PARTIAL: Final = ".partial"
+
+
+def install(
+    spec: EngineSpec, identity: str, patch_digest: str, engines: Path, say: Say
+) -> Engine:
+    """Return the engine ``identity`` in the folder ``engines``; make it if need be.
+
+    It is made in ``<identity>.partial`` under a lock, and renamed when it is complete
+    and on disk, so that a half-made one is never taken for an engine.
+
+    Raises:
+        EngineError: It cannot be made; nothing of it is left.
+        PatchError: Our patches do not fit what was installed; nothing of it is left.
+    """
+    engines.mkdir(parents=True, exist_ok=True)
+    lock = engines / f"{identity}.lock"
+    with exclusive(lock, waiting_for=f"another installation of {identity}", say=say):
+        folder = engines / identity
+        if engine := read_engine(folder):
+            return engine
+        partial = engines / f"{identity}{_PARTIAL}"
+        _remove(partial)  # What a killed installation left.
+        _check_free_space(spec, engines)
+        say(
+            f"installing the engine {spec.distribution} {spec.version} into `{folder}` "
+            f"({format_bytes(spec.installed_bytes)})"
+        )
+        try:
+            made = _make(spec, patch_digest, partial, say)
+            os.sync()  # A crash must not leave a named engine with unwritten files.
+            partial.rename(folder)
+            _sync_folder(engines)
+        except OSError as error:
+            raise _explain(error, partial) from error
+        finally:
+            _remove(partial)
+        say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
+        return dataclasses.replace(made, folder=folder)
+
+
+def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine:
+    site = folder / "lib" / f"python{python_version()}" / "site-packages"
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("environment", lambda: _make_environment(folder)),
+        (
+            f"{spec.distribution} {spec.version}",
+            lambda: _install_packages(spec, folder),
+        ),
+        ("patches", lambda: _patch(spec, site)),
+        (f"import {spec.smoke}", lambda: _smoke(spec, folder)),
+    ]
+    if spec.torch:
+        torch = spec.torch
+        steps.insert(
+            1, (f"torch {torch} (CPU build)", lambda: _install_torch(torch, folder))
+        )
+    for number, (name, step) in enumerate(steps, 1):
+        say(f"  {number}/{len(steps)} {name}")
+        start = time.monotonic()
+        step()
+        say(f"      {time.monotonic() - start:.1f} s")
+    return _describe(spec, patch_digest, folder, site)
+
+
+def _make_environment(folder: Path) -> None:
+    words = ("venv", "--relocatable", "--python", sys.executable, str(folder))
+    run_uv("making the environment", words, folder.parent)
+
+
+def _install_torch(version: str, folder: Path) -> None:
+    """Install torch's CPU build from a place that uv or pip is told of, or PyTorch's.
+
+    The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
+    try. Its dependencies are in the list of requirements.
+    """
+    here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
+    step = f"installing torch {version}"
+    try:
+        run_uv(step, (*here, f"torch=={version}+cpu"), folder)
+    except EngineError:
+        run_uv(step, (*here, "--torch-backend", "cpu", f"torch=={version}"), folder)
+
+
+def _install_packages(spec: EngineSpec, folder: Path) -> None:
+    pinned = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
+    python = ("--python", str(folder / "bin" / "python"))
+    run_uv(
+        f"installing {spec.distribution} {spec.version}",
+        ("pip", "install", *pinned, *python, "-r", str(spec.requirements)),
+        folder,
+    )
+
+
+def _patch(spec: EngineSpec, site: Path) -> None:
+    for action in ("apply", "verify"):
+        status, words = run_series(spec.series, action, site)
+        if status:
+            raise PatchError(
+                f"The engine was not installed: our patches cannot be {action}ed."
+                if action == "apply"
+                else "The engine was not installed: its patched files are not right.",
+                evidence=tuple(words.strip().splitlines()[-8:]),
+                fix="Install nvfp4-serve again; its patches and its pinned versions "
+                "belong together.",
+            )
+
+
+def _smoke(spec: EngineSpec, folder: Path) -> None:
+    """Import what will serve; this leaves the byte code that a first start needs."""
+    status, words = run_python(folder / "bin" / "python", f"import {spec.smoke}")
+    if status:
+        raise EngineError(
+            f"The engine was not installed: it cannot import `{spec.smoke}`.",
+            evidence=tuple(words.strip().splitlines()[-5:]),
+            fix="A missing `lib….so` is a system library: install it. Anything else "
+            "is a bug to report.",
+        )
+
+
+def _describe(spec: EngineSpec, patch_digest: str, folder: Path, site: Path) -> Engine:
+    packages = read_packages(site)
+    if packages.get(spec.distribution) != spec.version:
+        raise EngineError(
+            f"The engine was not installed: {spec.distribution} {spec.version} is "
+            f"not in it (found {packages.get(spec.distribution)}).",
+            fix="Install nvfp4-serve again; its list of packages is damaged.",
+        )
+    torch = packages["torch"]
+    cuda = read_torch_cuda(site)
+    if (cuda is None) != (spec.flavour == "cpu"):
+        raise EngineError(
+            f"The engine was not installed: torch {torch} is built for "
+            f"{f'CUDA {cuda}' if cuda else 'the CPU'}, and the engine is for "
+            f"{spec.flavour}.",
+            fix="Set PIP_FIND_LINKS or UV_FIND_LINKS to a folder that holds the right "
+            "build, or unset them to take PyTorch's own.",
+        )
+    engine = Engine(
+        id=folder.name.removesuffix(_PARTIAL),
+        folder=folder,
+        flavour=spec.flavour,
+        distribution=spec.distribution,
+        version=spec.version,
+        python_version=python_version(),
+        platform=platform_name(),
+        patch_digest=patch_digest,
+        torch_version=torch,
+        torch_record_sha256=read_torch_record(site, torch),
+        packages=packages,
+        installed_bytes=_folder_bytes(folder),
+        made=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    )
+    write_manifest(engine, folder)
+    return engine
+
+
+def _check_free_space(spec: EngineSpec, engines: Path) -> None:
+    free = shutil.disk_usage(engines).free
+    if free < spec.installed_bytes:
+        raise EngineError(
+            f"The engine needs {format_bytes(spec.installed_bytes)} of disk space; "
+            f"`{engines}` has {format_bytes(free)}.",
+            fix="Free some space, or set XDG_DATA_HOME to a folder on a larger disk.",
+        )
+
+
+def _explain(error: OSError, partial: Path) -> EngineError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return EngineError(
+        f"The engine was not installed: {error.strerror} "
+        f"(`{error.filename or partial}`).{' The disk is full.' if full else ''}",
+        fix="Free some space, or set XDG_DATA_HOME to a folder on a larger disk."
+        if full
+        else "Check that the folder is yours to write, or set XDG_DATA_HOME.",
+    )
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(
+        (Path(root) / name).lstat().st_blocks * 512
+        for root, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

