@@ -419,6 +419,16 @@ def test_says_that_a_folder_may_not_be_read(tmp_path: Path) -> None:
     assert "Permission denied" in said
 
 
+def test_says_that_the_links_of_a_folder_form_a_loop(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    assert "cannot be read: its links form a loop" in said_of(tmp_path / "loop")
+
+
+def test_says_that_a_home_is_not_known() -> None:
+    assert "home folder" in said_of(Path("~nobody-of-that-name/model"))
+
+
 def test_refuses_a_revision_of_a_folder(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, TWO)
 
