@@ -25,8 +25,8 @@ def read_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint:
     Raises:
         CheckpointError: It cannot be read, or is malformed; names every fault.
     """
-    path = Path(model).expanduser()
-    if not path.is_dir() and not model.startswith(_LOOKS_LIKE_A_PATH):
+    path = _expanded(model)
+    if not model.startswith(_LOOKS_LIKE_A_PATH) and not _is_folder(path):
         # Importing huggingface_hub takes longer than reading a local folder.
         from nvfp4_serve.checkpoint.source import read_from_hub
 
@@ -37,3 +37,20 @@ def read_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint:
             fix="Leave out `--revision`, or give a Hub id.",
         )
     return read_files(Folder(path), Where(model, str(path), None))
+
+
+def _expanded(model: str) -> Path:
+    try:
+        return Path(model).expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The home folder in `{model}` is not known.",
+            fix="Write the path without `~`.",
+        ) from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # Closed to us; whoever reads it will say so.

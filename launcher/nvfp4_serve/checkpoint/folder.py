@@ -25,8 +25,14 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._root = path.resolve()
-        self._allowed = (self._root, *_hub_blobs(self._root))
+        try:
+            root = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"The folder `{path}` cannot be read: its links form a loop.",
+                fix="Check the path.",
+            ) from error
+        self._allowed = (root, *_hub_blobs(root))
 
     def names(self) -> tuple[str, ...]:
         """Return the names in the folder, sorted.

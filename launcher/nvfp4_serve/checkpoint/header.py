@@ -79,14 +79,9 @@ def header_length(prefix: bytes, *, label: str, size: int) -> int:
             fix="Download the file again; it is truncated.",
         )
     length = int.from_bytes(prefix, "little")
-    if length > _MAX_HEADER_BYTES or length < len("{}"):
-        raise explain_prefix(prefix, label=label, limit=_MAX_HEADER_BYTES)
-    if length > size - PREFIX_BYTES:
-        raise CheckpointError(
-            f"`{label}` declares a header of {length:,} bytes, and the whole file has "
-            f"{size:,}.",
-            fix="Download the file again; it is truncated.",
-        )
+    possible = len("{}") <= length <= _MAX_HEADER_BYTES
+    if not possible or length > size - PREFIX_BYTES:
+        raise explain_prefix(prefix, label=label, limit=_MAX_HEADER_BYTES, size=size)
     return length
 
 
@@ -144,4 +139,8 @@ def _read_exactly(file: BinaryIO, count: int) -> bytes:
     data = file.read(count)
     if len(data) == count or not data:
         return data
-    return data + _read_exactly(file, count - len(data))
+    # An unbuffered file may give less than was asked for.
+    parts = bytearray(data)
+    while more := file.read(count - len(parts)):
+        parts += more
+    return bytes(parts)

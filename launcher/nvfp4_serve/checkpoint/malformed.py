@@ -38,12 +38,20 @@ class StoredEntry(Protocol):
     def data_offsets(self) -> tuple[int, int]: ...
 
 
-def explain_prefix(prefix: bytes, *, label: str, limit: int) -> CheckpointError:
+def explain_prefix(
+    prefix: bytes, *, label: str, limit: int, size: int
+) -> CheckpointError:
     """Return the error for a file whose first 8 bytes declare no possible header."""
     for start, what, fix in _OTHER_FORMATS:
         if prefix.startswith(start):
             return CheckpointError(f"`{label}` {what}.", fix=fix)
     length = int.from_bytes(prefix, "little")
+    if 2 <= length <= limit:
+        return CheckpointError(
+            f"`{label}` declares a header of {length:,} bytes, and the whole file has "
+            f"{size:,}.",
+            fix="Download the file again; it is truncated.",
+        )
     return CheckpointError(
         f"`{label}` declares a header of {length} bytes; the format allows 2 to "
         f"{limit}.",

@@ -31,7 +31,7 @@ from huggingface_hub.errors import (
 
 # What its HTTP client raises and answers; which client that is changes with versions.
 from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
-from huggingface_hub.errors import Response as Response  # type: ignore[attr-defined]
+from huggingface_hub.errors import Response as HubResponse  # type: ignore[attr-defined]
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
     hf_raise_for_status,
@@ -195,10 +195,14 @@ class HubFiles:
             return data, size, str(response.url)
 
     def _url(self, name: str) -> str:
-        return hf_hub_url(self.model, name, revision=self.commit)
+        return hf_hub_url(
+            self.model, name, revision=self.commit, endpoint=constants.ENDPOINT
+        )
 
     @contextmanager
-    def _open(self, url: str, name: str, extra: dict[str, str]) -> Iterator[Response]:
+    def _open(
+        self, url: str, name: str, extra: dict[str, str]
+    ) -> Iterator[HubResponse]:
         headers = {**self._headers, **extra}
         if _host(url) != self._endpoint_host:
             headers.pop("authorization", None)
