@@ -100,9 +100,10 @@ def _run() -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`| head`). Python would complain once
-        # more when it flushes stdout at exit.
+        # more when it flushes stdout at exit. The code is the one that click gives
+        # when it notices first.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return ExitCode.UNEXPECTED
     except Exception:  # noqa: BLE001 - the boundary: whatever is left is our bug
         traceback.print_exc()
         click.echo("error: this is a bug in nvfp4-serve; report it as it is.", err=True)
