@@ -66,8 +66,9 @@ def remove_engine(identity: str, say: Say) -> None:
         EngineError: There is none of that name.
     """
     engines = engines_folder()
-    folder = engines / identity
-    if folder.parent != engines or not folder.is_dir():
+    known = {path.name: path for path in engines.glob("*") if path.is_dir()}
+    folder = known.get(identity)
+    if folder is None:
         raise EngineError(
             f"There is no engine `{identity}` in `{engines}`.",
             fix="`nvfp4-serve engine status` lists them.",
