@@ -1,6 +1,7 @@
 """What is known of a checkpoint once its headers are read. Values only."""
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,90 @@ class Attention:
     layers: int
     kv_heads: int
     head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a module, as its shard's header describes it.
+
+    Attributes:
+        suffix: What follows the module's name: ``weight``, ``weight_scale_2``, ...
+        dtype: The format's own word: ``U8``, ``F8_E4M3``, ``BF16``, ...
+        shape: As stored; a packed weight has half of its logical columns.
+        bytes: What it takes in the file.
+    """
+
+    suffix: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+    @property
+    def elements(self) -> int:
+        """Stored elements; a packed weight has two values in each."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleGroup:
+    """Modules that differ in the number of their expert only, and in nothing else.
+
+    Attributes:
+        name: The modules' name, the expert as ``*``:
+            ``model.layers.3.mlp.experts.*.up_proj``.
+        example: The name of one of them.
+        count: How many there are; 1 for everything that is not an expert.
+        tensors: What each of them stores, by suffix.
+    """
+
+    name: str
+    example: str
+    count: int
+    tensors: tuple[StoredTensor, ...]
+
+    def tensor(self, suffix: str) -> StoredTensor | None:
+        """Return the tensor that is called ``suffix``, if the modules have it."""
+        return next((t for t in self.tensors if t.suffix == suffix), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RawHeader:
+    """The header of one shard, not yet parsed.
+
+    Attributes:
+        shard: The file's name.
+        raw: JSON text.
+        body: Bytes of the file behind the header.
+    """
+
+    shard: str
+    raw: bytes
+    body: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the small files and the headers of a checkpoint say, not yet judged.
+
+    Attributes:
+        model: The path or Hub id as the user gave it.
+        folder: The local folder, or None for a Hub id that is not downloaded.
+        revision: The commit of a Hub checkpoint.
+        config: config.json.
+        hf_quant_config: hf_quant_config.json, where there is one.
+        groups: Every module, those that are alike together.
+        tensors: How many tensors there are.
+        notes: What was noticed while reading and is no reason to stop.
+    """
+
+    model: str
+    folder: str | None
+    revision: str | None
+    config: Mapping[str, object]
+    hf_quant_config: Mapping[str, object] | None
+    groups: tuple[ModuleGroup, ...]
+    tensors: int
+    notes: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,244 @@
+"""Files -> Checkpoint: the configs, the index and every header, all faults together."""
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from nvfp4_serve.checkpoint.census import Census
+from nvfp4_serve.checkpoint.header import Header, parse_header, tiles
+from nvfp4_serve.checkpoint.index import (
+    ENDING,
+    INDEX_FILE,
+    WeightMap,
+    choose_shards,
+    outside,
+    parse_index,
+)
+from nvfp4_serve.checkpoint.malformed import check_body, shown
+from nvfp4_serve.checkpoint.smallfile import CONFIG_LIMIT, INDEX_LIMIT, parse_object
+from nvfp4_serve.checkpoint.types import Checkpoint, Finding, RawHeader, Severity
+from nvfp4_serve.errors import CheckpointError
+
+_CONFIG: Final = "config.json"
+_QUANT_CONFIG: Final = "hf_quant_config.json"
+_AGAIN: Final = "Download the checkpoint again; if that does not help, export it again."
+
+
+class Files(Protocol):
+    """Where the files of a checkpoint come from: a folder, or the Hub."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the files that there are."""
+        ...
+
+    def read_small(self, name: str, *, limit: int) -> bytes:
+        """Return a file whole, if it has at most ``limit`` bytes."""
+        ...
+
+    def read_headers(
+        self, names: Iterable[str]
+    ) -> Iterator[RawHeader | CheckpointError]:
+        """Yield the header of each shard, or why it cannot be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the user gave, and what it turned out to be."""
+
+    model: str
+    folder: str | None
+    revision: str | None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is known so far, and every fault.
+
+    Attributes:
+        strays: Tensors that the index does not have where they are.
+    """
+
+    files: Files
+    names: tuple[str, ...]
+    census: Census = field(default_factory=Census)
+    faults: list[CheckpointError] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+
+def read_files(files: Files, where: Where) -> Checkpoint:
+    """Return the checkpoint that ``files`` hold.
+
+    Raises:
+        CheckpointError: Names every fault of the files, together.
+    """
+    reading = _Reading(files, files.names())
+    config = _read_object(reading, _CONFIG)
+    if _CONFIG not in reading.names:
+        reading.faults.append(_no_config())
+    legacy = _read_object(reading, _QUANT_CONFIG)
+    weight_map = _read_index(reading)
+    shards = _shards(reading, weight_map)
+    with _no_garbage_collection():
+        _count_tensors(reading, shards, weight_map)
+    reading.faults += _contents_faults(reading, weight_map)
+    if reading.faults or config is None:
+        raise _merged(reading.faults, where.model)
+    return Checkpoint(
+        model=where.model,
+        folder=where.folder,
+        revision=where.revision,
+        config=config,
+        hf_quant_config=legacy,
+        groups=reading.census.groups(),
+        tensors=reading.census.tensors,
+        notes=tuple(_notes(reading, shards)),
+    )
+
+
+def _read_object(reading: _Reading, name: str) -> Mapping[str, object] | None:
+    if name not in reading.names:
+        return None
+    try:
+        data = reading.files.read_small(name, limit=CONFIG_LIMIT)
+        return parse_object(data, label=name)
+    except CheckpointError as error:
+        reading.faults.append(error)
+        return None
+
+
+def _no_config() -> CheckpointError:
+    return CheckpointError(
+        f"There is no `{_CONFIG}`.",
+        fix=f"Give the folder that holds {_CONFIG} and the weights.",
+    )
+
+
+def _read_index(reading: _Reading) -> WeightMap | None:
+    if INDEX_FILE not in reading.names:
+        return None
+    try:
+        data = reading.files.read_small(INDEX_FILE, limit=INDEX_LIMIT)
+        return parse_index(data, reading.names)
+    except CheckpointError as error:
+        reading.faults.append(error)
+        return None
+
+
+def _shards(reading: _Reading, weight_map: WeightMap | None) -> tuple[str, ...]:
+    """Return the shards that can be opened; the others are faults."""
+    if weight_map is None and INDEX_FILE in reading.names:
+        return ()  # The index itself is the fault; without it nothing is known.
+    try:
+        shards = choose_shards(reading.names, weight_map)
+    except CheckpointError as error:
+        reading.faults.append(error)
+        return ()
+    faults = outside(shards)
+    reading.faults += faults
+    return () if faults else shards
+
+
+def _count_tensors(
+    reading: _Reading, shards: tuple[str, ...], weight_map: WeightMap | None
+) -> None:
+    for found in reading.files.read_headers(shards):
+        if isinstance(found, CheckpointError):
+            reading.faults.append(found)
+            continue
+        try:
+            header = parse_header(found.raw, label=found.shard)
+            sizes = reading.census.add(header)
+            if not tiles(header, sizes, body=found.body):
+                check_body(header, label=found.shard, body=found.body)
+        except CheckpointError as error:
+            reading.faults.append(error)
+            continue
+        if weight_map is not None:
+            reading.strays += _strays(header, weight_map, found.shard)
+
+
+def _strays(header: Header, weight_map: WeightMap, shard: str) -> list[str]:
+    """Return the tensors of ``header`` that the index does not have in ``shard``."""
+    places = list(map(weight_map.get, header))
+    if places.count(shard) == len(places):
+        return []
+    return [name for name, place in zip(header, places, strict=True) if place != shard]
+
+
+def _contents_faults(
+    reading: _Reading, weight_map: WeightMap | None
+) -> Iterator[CheckpointError]:
+    """Yield what is wrong with the shards taken together, once each can be read."""
+    if reading.faults:
+        return
+    repeated = reading.census.repeated()
+    if repeated:
+        yield CheckpointError(
+            f"{len(repeated):,} tensors are in two shards each.",
+            evidence=shown(repeated),
+            fix="Remove the shards that do not belong to the checkpoint.",
+        )
+    if weight_map is None or len(weight_map) == reading.census.tensors - len(
+        reading.strays
+    ):
+        return
+    absent = [name for name in weight_map if not reading.census.holds(name)]
+    if absent:
+        yield CheckpointError(
+            f"`{INDEX_FILE}` names {len(absent):,} tensors that are in no shard.",
+            evidence=shown(absent),
+            fix=_AGAIN,
+        )
+
+
+def _notes(reading: _Reading, shards: tuple[str, ...]) -> Iterator[Finding]:
+    if reading.strays:
+        yield Finding(
+            "index-disagrees",
+            Severity.WARNING,
+            f"{len(reading.strays):,} tensors are not where `{INDEX_FILE}` says, or "
+            f"not in it: {', '.join(shown(reading.strays, limit=3))}. The engine "
+            "loads every tensor of every shard that the index names.",
+            "Write the index again from the shards.",
+        )
+    left = [n for n in reading.names if n.endswith(ENDING) and n not in set(shards)]
+    if left:
+        yield Finding(
+            "shard-not-indexed",
+            Severity.INFO,
+            f"The engine will not load {', '.join(shown(left, limit=3))}: no index "
+            "names it.",
+            "Remove it, or write the index again, if it belongs to the checkpoint.",
+        )
+
+
+def _merged(faults: list[CheckpointError], model: str) -> CheckpointError:
+    """Return one error that says everything."""
+    if len(faults) == 1:
+        return faults[0]
+    lines = [" ".join((fault.problem, *fault.evidence)) for fault in faults]
+    fixes = tuple(dict.fromkeys(fault.fix for fault in faults))
+    return CheckpointError(
+        f"`{model}` has {len(faults):,} faults.",
+        evidence=shown(lines, limit=20),
+        fix=" ".join(shown(fixes, limit=4)),
+    )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Do not look for cycles while millions of small objects come and go.
+
+    None of them is in a cycle. Seen with 282,000 tensors on 2 cores, Python 3.11:
+    0.60 s with the collector, 0.52 s without (``benchmarks/inspect_speed.py``).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

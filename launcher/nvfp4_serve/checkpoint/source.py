@@ -1,0 +1,344 @@
+"""A model on the Hugging Face Hub. The only module that uses the network.
+
+Small files are read whole. Of a shard two ranges are read: the 8 bytes that tell the
+length of the header, and the header; so not one byte of a weight is asked for.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+# Read once, when huggingface_hub is imported: what we do is nobody's statistics.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+# What its HTTP client raises and answers; which client that is changes with versions.
+from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
+from huggingface_hub.errors import Response as HubResponse  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    http_stream_backoff,
+    validate_repo_id,
+)
+
+from nvfp4_serve import __version__
+from nvfp4_serve.checkpoint.folder import Folder
+from nvfp4_serve.checkpoint.header import PREFIX_BYTES, header_length
+from nvfp4_serve.checkpoint.index import ENDING
+from nvfp4_serve.checkpoint.read import Where, read_files
+from nvfp4_serve.checkpoint.smallfile import check_size
+from nvfp4_serve.checkpoint.types import Checkpoint, RawHeader
+from nvfp4_serve.errors import CheckpointError
+
+#: Shards that are asked for at the same time.
+_PARALLEL: Final = 16
+#: Times that a busy Hub (429, 5xx) is asked again, and seconds before the first.
+_RETRIES: Final = 2
+_RETRY_WAIT: Final = 0.2
+_PARTIAL_CONTENT: Final = 206
+_RANGE_NOT_SATISFIABLE: Final = 416
+_LOG_IN: Final = "Log in with `hf auth login`, or set HF_TOKEN."
+
+# Its warnings of retries are not ours to print; errors reach the user as ours.
+if "HF_HUB_VERBOSITY" not in os.environ:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+class NotReachedError(CheckpointError):
+    """The Hub did not answer at all."""
+
+
+def read_from_hub(model: str, *, revision: str | None) -> Checkpoint:
+    """Return what the small files and the headers of the Hub's ``model`` say.
+
+    One commit is read: the one that ``revision`` names now. If the local cache holds
+    all of it, or the Hub cannot be reached and the cache holds ``revision``, the
+    cache is read and the network left alone.
+
+    Raises:
+        CheckpointError: There is no such model, it may not be read, the network or
+            the Hub failed, or the checkpoint is malformed.
+    """
+    _check_id(model)
+    try:
+        files = HubFiles.at(model, revision)
+    except NotReachedError:
+        cached = _cached_snapshot(model, revision)
+        if cached is None:
+            raise
+        return _read_snapshot(model, cached)
+    cached = _cached_snapshot(model, files.commit)
+    if cached is not None and files.are_in(cached):
+        return _read_snapshot(model, cached)
+    return read_files(files, Where(model, None, files.commit))
+
+
+class HubFiles:
+    """The files of one commit of one model."""
+
+    def __init__(self, model: str, commit: str, names: tuple[str, ...]) -> None:
+        self.model = model
+        self.commit = commit
+        self._names = names
+        self._headers = build_hf_headers(
+            library_name="nvfp4-serve", library_version=__version__
+        )
+        self._endpoint_host = _host(constants.ENDPOINT)
+
+    @classmethod
+    def at(cls, model: str, revision: str | None) -> "HubFiles":
+        """Ask the Hub which commit ``revision`` is, and which files it has."""
+        with _translated(model, revision=revision):
+            try:
+                info = HfApi().model_info(
+                    model, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+                )
+                commit = info.sha
+            except (ValueError, KeyError, TypeError) as error:
+                raise _not_a_hub(error) from error
+        if commit is None:
+            raise _not_a_hub("the answer names no commit")
+        names = tuple(sorted(file.rfilename for file in info.siblings or ()))
+        return cls(model, commit, names)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all files."""
+        return self._names
+
+    def are_in(self, snapshot: Path) -> bool:
+        """Return whether ``snapshot`` holds every file that we would read."""
+        wanted = (n for n in self._names if n.endswith((ENDING, ".json")))
+        return all((snapshot / name).is_file() for name in wanted if "/" not in name)
+
+    def read_small(self, name: str, *, limit: int) -> bytes:
+        """Return a file whole, if it has at most ``limit`` bytes."""
+        with self._open(self._url(name), name, {}) as response:
+            declared = response.headers.get("content-length", "0")
+            check_size(int(declared), label=name, limit=limit)
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                check_size(len(data), label=name, limit=limit)
+            return bytes(data)
+
+    def read_headers(
+        self, names: Iterable[str]
+    ) -> Iterator[RawHeader | CheckpointError]:
+        """Yield the header of each shard, in order; several are under way at once."""
+        waiting = iter(names)
+        pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="header")
+        try:
+            # A window and not everything at once: headers may be 100 MB each.
+            under_way: deque[Future[RawHeader | CheckpointError]] = deque(
+                pool.submit(self._read_header, name)
+                for name in islice(waiting, _PARALLEL)
+            )
+            while under_way:
+                yield under_way.popleft().result()
+                under_way.extend(
+                    pool.submit(self._read_header, name) for name in islice(waiting, 1)
+                )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_header(self, name: str) -> RawHeader | CheckpointError:
+        try:
+            prefix, size, url = self._read_range(self._url(name), name, 0, PREFIX_BYTES)
+            length = header_length(prefix, label=name, size=size)
+            end = PREFIX_BYTES + length
+            # The answer's own address: what redirected us need not do so again.
+            raw, _, _ = self._read_range(url, name, PREFIX_BYTES, end)
+        except CheckpointError as error:
+            return error
+        return RawHeader(name, raw, size - end)
+
+    def _read_range(
+        self, url: str, name: str, begin: int, end: int
+    ) -> tuple[bytes, int, str]:
+        """Return the bytes, the size of the whole file, and the address it is at."""
+        wanted = {"range": f"bytes={begin}-{end - 1}", "accept-encoding": "identity"}
+        with self._open(url, name, wanted) as response:
+            if response.status_code != _PARTIAL_CONTENT:
+                raise CheckpointError(
+                    f"The server does not serve ranges of `{name}`: asked for "
+                    f"{end - begin} bytes, it answers with status "
+                    f"{response.status_code} and the whole file.",
+                    fix="Download the checkpoint, and give its folder; a proxy that "
+                    "drops the Range header may be in between.",
+                )
+            size = _total_size(response.headers.get("content-range", ""), name)
+            data = b"".join(_at_most(response.iter_raw(), end - begin))
+            if len(data) < min(end, size) - begin:
+                raise CheckpointError(
+                    f"The answer for `{name}` ended after {len(data):,} of "
+                    f"{end - begin:,} bytes.",
+                    fix="Try again; the connection or a proxy cut it.",
+                )
+            return data, size, str(response.url)
+
+    def _url(self, name: str) -> str:
+        return hf_hub_url(
+            self.model, name, revision=self.commit, endpoint=constants.ENDPOINT
+        )
+
+    @contextmanager
+    def _open(
+        self, url: str, name: str, extra: dict[str, str]
+    ) -> Iterator[HubResponse]:
+        headers = {**self._headers, **extra}
+        if _host(url) != self._endpoint_host:
+            headers.pop("authorization", None)
+        with (
+            _translated(self.model, name=name, revision=self.commit),
+            http_stream_backoff(
+                "GET",
+                url,
+                # A failed connection is not tried again here: that would close the
+                # client under the other threads.
+                retry_on_exceptions=(),
+                max_retries=_RETRIES,
+                base_wait_time=_RETRY_WAIT,
+                headers=headers,
+                timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+                follow_redirects=True,
+            ) as response,
+        ):
+            if response.status_code == _RANGE_NOT_SATISFIABLE:
+                raise CheckpointError(
+                    f"`{name}` is too short for a safetensors file.",
+                    fix="The upload is broken; use another revision.",
+                )
+            hf_raise_for_status(response)
+            yield response
+
+
+def _check_id(model: str) -> None:
+    try:
+        validate_repo_id(model)
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"{model!r} is neither a folder nor the id of a model on the Hub.",
+            evidence=(str(error),),
+            fix="Check the path, or give an id as `owner/name`.",
+        ) from error
+
+
+def _cached_snapshot(model: str, revision: str | None) -> Path | None:
+    """Return the folder of ``revision`` in the local cache, if it is there."""
+    found = try_to_load_from_cache(model, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _read_snapshot(model: str, snapshot: Path) -> Checkpoint:
+    where = Where(model, str(snapshot), snapshot.name)
+    return read_files(Folder(snapshot), where)
+
+
+def _at_most(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Yield ``chunks`` up to ``limit`` bytes, whatever a server sends."""
+    left = limit
+    for chunk in chunks:
+        yield chunk[:left]
+        left -= len(chunk)
+        if left <= 0:
+            return
+
+
+def _total_size(content_range: str, name: str) -> int:
+    """Return the size in ``bytes 0-7/1234``."""
+    total = content_range.rpartition("/")[2]
+    if not total.isdigit():
+        raise CheckpointError(
+            f"The server does not say how large `{name}` is "
+            f"(Content-Range: {content_range or 'absent'}).",
+            fix="Download the checkpoint, and give its folder.",
+        )
+    return int(total)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _not_a_hub(what: object) -> CheckpointError:
+    return CheckpointError(
+        f"{constants.ENDPOINT} does not answer like a Hub.",
+        evidence=(str(what),),
+        fix="Check HF_ENDPOINT, and whether a proxy or a login page answers instead.",
+    )
+
+
+@contextmanager
+def _translated(
+    model: str, *, revision: str | None, name: str | None = None
+) -> Iterator[None]:
+    """Raise whatever huggingface_hub and its client raise as an error of ours."""
+    what = f"`{name}` of `{model}`" if name else f"`{model}`"
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise NotReachedError(
+            f"{what} is not complete in the local cache, and HF_HUB_OFFLINE is set.",
+            fix="Unset HF_HUB_OFFLINE, or download the model first.",
+        ) from error
+    except HfHubHTTPError as error:
+        raise _refused(error, model=model, what=what, revision=revision) from error
+    except ClientError as error:
+        raise NotReachedError(
+            f"The Hub at {constants.ENDPOINT} cannot be reached for {what}.",
+            evidence=(f"{type(error).__name__}: {error}",),
+            fix="Check the network, the proxy and HF_ENDPOINT; a folder that is "
+            "already here can be given by its path.",
+        ) from error
+
+
+def _refused(
+    error: HfHubHTTPError, *, model: str, what: str, revision: str | None
+) -> CheckpointError:
+    """Return the error for an answer that says no."""
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        return CheckpointError(
+            f"`{model}` is gated, and you have no access.",
+            fix=f"Accept its terms at {constants.ENDPOINT}/{model}. {_LOG_IN}",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return CheckpointError(
+            f"`{model}` has no revision {revision!r}.",
+            fix="Give a branch, a tag or a commit that it has.",
+        )
+    if isinstance(error, EntryNotFoundError):
+        return CheckpointError(
+            f"{what} is missing on the Hub.",
+            fix="The upload is incomplete; use another revision.",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return CheckpointError(
+            f"There is no model `{model}` on the Hub that you may see.",
+            evidence=(f"status {status} from {constants.ENDPOINT}",),
+            fix=f"Check the id. If it is private: {_LOG_IN} If you meant a folder, "
+            "begin its path with `./`.",
+        )
+    return CheckpointError(
+        f"The Hub answers with status {status} for {what}.",
+        evidence=(str(error).splitlines()[0],),
+        fix=_LOG_IN if status in (401, 403) else "Wait a little, and try again.",
+    )

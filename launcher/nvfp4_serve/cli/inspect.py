@@ -1,0 +1,66 @@
+"""``nvfp4-serve inspect``: how a checkpoint stores its weights, and what is wrong."""
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
+from nvfp4_serve.checkpoint.types import Finding, Layout
+from nvfp4_serve.errors import ExitCode
+from nvfp4_serve.units import format_bytes, format_count
+
+
+@click.command("inspect")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--revision", help="Branch, tag or commit on the Hub.")
+@click.pass_context
+def inspect(
+    context: click.Context, model: str, *, as_json: bool, revision: str | None
+) -> None:
+    """Say how MODEL, a folder or a Hub id, stores its weights.
+
+    Reads the configs and the headers of the shards, never a weight. Ends with 10 if
+    something was found that forbids serving it.
+    """
+    layout = read_layout(read_checkpoint(model, revision=revision))
+    if as_json:
+        click.echo(json.dumps(layout_json(layout), indent=2))
+    else:
+        click.echo("\n".join(_lines(layout)))
+    context.exit(ExitCode.OK if layout.servable else ExitCode.CHECKPOINT)
+
+
+def _lines(layout: Layout) -> Iterator[str]:
+    facts = tuple(_facts(layout))
+    width = max(len(name) for name, _ in facts)
+    yield layout.model
+    for name, value in facts:
+        yield f"  {name:<{width}}  {value}"
+    for finding in layout.findings:
+        yield ""
+        yield from _finding_lines(finding)
+
+
+def _facts(layout: Layout) -> Iterator[tuple[str, str]]:
+    producer = layout.producer
+    version = f" {producer.version}" if producer and producer.version else ""
+    yield "architecture", layout.architecture or "not said in config.json"
+    yield "producer", f"{producer.name}{version}" if producer else "not said"
+    if layout.revision is not None:
+        yield "revision", layout.revision
+    yield "layout", layout.layout
+    for label, scheme in layout.schemes.items():
+        yield label.replace("_", " "), scheme
+    yield "weights", f"{format_bytes(layout.weight_bytes)} as stored"
+    yield "in bfloat16", format_bytes(layout.dequantized_bytes)
+    yield "parameters", format_count(layout.parameters)
+    if layout.max_position_embeddings is not None:
+        yield "context", f"{layout.max_position_embeddings:,} tokens"
+    yield "servable", "yes" if layout.servable else "no"
+
+
+def _finding_lines(finding: Finding) -> Iterator[str]:
+    yield f"{finding.severity.value}: {finding.message} [{finding.id}]"
+    yield f"  fix: {finding.fix}"
