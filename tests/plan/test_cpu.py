@@ -104,9 +104,19 @@ def test_an_attention_that_is_not_plain_gets_memory_and_no_promise() -> None:
     assert made.budget.kv_cache > 0
 
 
-def test_torch_compile_is_off_where_no_compiler_is() -> None:
-    assert "--enforce-eager" in plan(host=cpu_host(cxx_compiler=None)).argv
-    assert "--enforce-eager" not in plan().argv
+def test_a_machine_without_a_compiler_is_told_why_torch_compile_is_off() -> None:
+    made = plan(host=cpu_host(cxx_compiler=None))
+
+    (reason,) = (r for r in made.because if r.flag == "--enforce-eager")
+    assert "compiler" in reason.why
+
+
+def test_load_tracking_is_on_except_where_it_refuses_right_checkpoints() -> None:
+    tracked = "--model-loader-extra-config"
+
+    assert tracked in plan().argv
+    assert tracked not in plan(schemes={"attention": "W4A16_NVFP4"}).argv
+    assert tracked not in plan(layout="unquantized").argv
 
 
 def test_a_flag_of_the_users_replaces_ours_in_either_form() -> None:

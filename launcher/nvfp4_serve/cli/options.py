@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from nvfp4_serve.checkpoint import Layout, read_checkpoint, read_layout
+from nvfp4_serve.checkpoint import read_checkpoint, read_layout
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan, Request, make_plan

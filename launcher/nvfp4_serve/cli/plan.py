@@ -13,7 +13,7 @@ from nvfp4_serve.units import format_bytes
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
 @click.pass_context
-def plan(context: click.Context, form: str | None, **_: object) -> None:
+def plan(context: click.Context, /, form: str | None, **_: object) -> None:
     """Say how MODEL would be served here, and why.
 
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`.

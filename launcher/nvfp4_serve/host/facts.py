@@ -52,16 +52,22 @@ def _parse(raw: bytes, label: str) -> Host:
             f"{label} is not a facts file of version {FACTS_VERSION}.", fix=fix
         )
     faults = _unknown(data)
+    host = _convert(data, faults)
+    if host is None or faults:
+        raise HostError(
+            f"{label} does not describe a machine.", evidence=tuple(faults), fix=fix
+        )
+    return host
+
+
+def _convert(data: dict[str, Any], faults: list[str]) -> Host | None:
+    """Return the Host, or None; add what is wrong with it to ``faults``."""
     try:
         host = msgspec.convert(data, Host)
     except msgspec.ValidationError as error:
         faults.append(str(error))
-    else:
-        faults += _impossible(host)
-    if faults:
-        raise HostError(
-            f"{label} does not describe a machine.", evidence=tuple(faults), fix=fix
-        )
+        return None
+    faults += _impossible(host)
     return host
 
 
