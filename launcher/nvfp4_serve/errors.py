@@ -1,6 +1,7 @@
 """The errors a user may see, and the exit code of each. Standard library only.
 
 ServeError
+ ├── UsageError         2   what was asked for cannot be asked for
  ├── CheckpointError   10   the checkpoint cannot be read, or contradicts itself
  ├── HostError         20   this machine cannot be described
  ├── RecipeError       30   a recipe is wrong

@@ -1,0 +1,92 @@
+"""Write docs/cli.md and docs/errors.md from the program itself; `make docs` runs it.
+
+A test compares the files with what this writes, so they cannot drift.
+"""
+
+import inspect
+from pathlib import Path
+
+import click
+
+from nvfp4_serve import errors
+from nvfp4_serve.cli.main import commands
+from nvfp4_serve.errors import ExitCode, ServeError
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- Written by docs/make_reference.py; `make docs` writes it again. -->"
+
+
+def main() -> None:
+    """Write both files."""
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by its file name."""
+    return {"cli.md": _cli(), "errors.md": _errors()}
+
+
+def _cli() -> str:
+    parts = ["# Command line", NOTE, _help([])]
+    context = click.Context(commands, info_name="nvfp4-serve")
+    for name in commands.list_commands(context):
+        command = commands.get_command(context, name)
+        parts += [f"## {name}", _help([name])]
+        if isinstance(command, click.Group):
+            parts += [_help([name, below]) for below in sorted(command.commands)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(path: list[str]) -> str:
+    """Return what ``nvfp4-serve PATH --help`` prints, as a code block."""
+    command: click.Command = commands
+    context = _context(command, "nvfp4-serve", None)
+    for name in path:
+        assert isinstance(command, click.Group)  # noqa: S101 - a path of the tree
+        below = command.get_command(context, name)
+        assert below  # noqa: S101
+        command, context = below, _context(below, name, context)
+    lines = [line.rstrip() for line in command.get_help(context).splitlines()]
+    return "\n".join(("```", *lines, "```"))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None
+) -> click.Context:
+    settings = {**command.context_settings, "max_content_width": 80}
+    return click.Context(command, info_name=name, parent=parent, **settings)
+
+
+def _errors() -> str:
+    rows = ["| code | name | what it says |", "|---:|---|---|"]
+    kinds = {kind.exit_code: kind for kind in ServeError.__subclasses__()}
+    for code in ExitCode:
+        kind = kinds.get(code)
+        says = inspect.getdoc(kind) if kind else _OTHERS[code]
+        rows.append(f"| {code.value} | {code.name} | {says} |")
+    tree = str(errors.__doc__).partition("\n\n")[2].rstrip()
+    return (
+        "\n\n".join(
+            (
+                "# Exit codes and errors",
+                NOTE,
+                "Every error says what is wrong with the value, what shows it, and what to "
+                "do.\nErrors go to stderr; scripts may rely on the codes.",
+                "\n".join(rows),
+                f"```\n{inspect.cleandoc(tree)}\n```",
+            )
+        )
+        + "\n"
+    )
+
+
+_OTHERS = {
+    ExitCode.OK: "It did what was asked.",
+    ExitCode.UNEXPECTED: "A bug in nvfp4-serve.",
+    ExitCode.INTERRUPTED: "Ctrl-C, SIGTERM or SIGHUP; nothing is left running.",
+}
+
+
+if __name__ == "__main__":
+    main()
