@@ -1,11 +1,13 @@
 """The managed engines of this user: find, make, verify, list, remove."""
 
-import shutil
-from pathlib import Path
-
 from nvfp4_serve.errors import EngineError, PatchError
 from nvfp4_serve.runtime.identity import engine_id
-from nvfp4_serve.runtime.install import install
+from nvfp4_serve.runtime.install import (
+    install,
+    is_partial,
+    partial_of,
+    remove_folder,
+)
 from nvfp4_serve.runtime.lock import exclusive
 from nvfp4_serve.runtime.manifest import read_engine
 from nvfp4_serve.runtime.places import engines_folder
@@ -55,7 +57,8 @@ def list_engines() -> tuple[Engine, ...]:
     folder = engines_folder()
     if not folder.is_dir():
         return ()
-    found = (read_engine(path) for path in sorted(folder.iterdir()) if path.is_dir())
+    whole = (p for p in sorted(folder.iterdir()) if p.is_dir() and not is_partial(p))
+    found = (read_engine(path) for path in whole)
     return tuple(engine for engine in found if engine)
 
 
@@ -66,24 +69,20 @@ def remove_engine(identity: str, say: Say) -> None:
         EngineError: There is none of that name.
     """
     engines = engines_folder()
-    folder = engines / identity
-    if folder.parent != engines or not folder.is_dir():
+    known = {path.name: path for path in engines.glob("*") if path.is_dir()}
+    folder = known.get(identity)
+    if folder is None:
         raise EngineError(
             f"There is no engine `{identity}` in `{engines}`.",
             fix="`nvfp4-serve engine status` lists them.",
         )
     lock = engines / f"{identity}.lock"
     with exclusive(lock, waiting_for=f"an installation of {identity}", say=say):
-        doomed = folder.with_name(f"{identity}.partial")
-        _rename_away(folder, doomed)
-        shutil.rmtree(doomed)
-
-
-def _rename_away(folder: Path, doomed: Path) -> None:
-    # Renamed first: an engine that is half removed must not pass for one.
-    if doomed.exists():
-        shutil.rmtree(doomed)
-    folder.rename(doomed)
+        doomed = partial_of(folder)
+        remove_folder(doomed)
+        # Renamed first: an engine that is half removed must not pass for one.
+        folder.rename(doomed)
+        remove_folder(doomed)
 
 
 def _patch_digest(spec: EngineSpec) -> str:

@@ -46,8 +46,8 @@ def install(
         folder = engines / identity
         if engine := read_engine(folder):
             return engine
-        partial = engines / f"{identity}{_PARTIAL}"
-        _remove(partial)  # What a killed installation left.
+        partial = partial_of(folder)
+        remove_folder(partial)  # What a killed installation left.
         _check_free_space(spec, engines)
         say(
             f"installing the engine {spec.distribution} {spec.version} into `{folder}` "
@@ -61,7 +61,7 @@ def install(
         except OSError as error:
             raise _explain(error, partial) from error
         finally:
-            _remove(partial)
+            remove_folder(partial)
         say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
         return dataclasses.replace(made, folder=folder)
 
@@ -96,17 +96,18 @@ def _make_environment(folder: Path) -> None:
 
 
 def _install_torch(version: str, folder: Path) -> None:
-    """Install torch's CPU build from a place that uv or pip is told of, or PyTorch's.
+    """Install torch's CPU build from where uv or pip is told to look, or PyTorch's.
 
     The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
-    try. Its dependencies are in the list of requirements.
+    question. Its dependencies are in the list of requirements.
     """
     here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
-    step = f"installing torch {version}"
+    named = (*here, f"torch=={version}+cpu")
     try:
-        run_uv(step, (*here, f"torch=={version}+cpu"), folder)
+        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
     except EngineError:
-        run_uv(step, (*here, "--torch-backend", "cpu", f"torch=={version}"), folder)
+        named = (*here, "--torch-backend", "cpu", f"torch=={version}")
+    run_uv(f"installing torch {version}", named, folder)
 
 
 def _install_packages(spec: EngineSpec, folder: Path) -> None:
@@ -219,6 +220,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _remove(folder: Path) -> None:
+def partial_of(folder: Path) -> Path:
+    """Return where the engine ``folder`` is made, and taken apart."""
+    return folder.with_name(f"{folder.name}{_PARTIAL}")
+
+
+def is_partial(folder: Path) -> bool:
+    """True where ``folder`` is not to be taken for an engine, whatever is in it."""
+    return folder.name.endswith(_PARTIAL)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove ``folder`` where there is one."""
     if folder.exists():
         shutil.rmtree(folder)

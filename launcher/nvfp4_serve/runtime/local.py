@@ -118,7 +118,6 @@ class LocalRuntime:
             with (folder / "engine.log").open("xb") as log:
                 child = subprocess.Popen(  # noqa: S603 - an argument list, no shell
                     [*self.command, *plan.argv],
-                    cwd=folder,
                     env=engine_environment(plan, os.environ, detached=detached),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
