@@ -16,10 +16,13 @@ from nvfp4_serve.checkpoint.nvfp4 import tensor_bytes
 from nvfp4_serve.checkpoint.types import ModuleGroup, StoredTensor
 
 _Kind: TypeAlias = tuple[str, str, tuple[int, ...]]
+#: A module's name before and behind its expert's number, and its state.
+_Alike: TypeAlias = tuple[str, str | None, int]
 
 #: States and kinds share one integer; 2^40 kinds are more than any header can hold.
 _KIND_BITS: Final = 40
 _START: Final = 0
+_EXPERTS: Final = ".experts."
 #: No size: no offset is below it, so the shard is looked at again, and explained.
 _NO_SIZE: Final = -(1 << 100)
 
@@ -111,17 +114,20 @@ class Census:
 
     def groups(self) -> tuple[ModuleGroup, ...]:
         """Return every module, those that are alike together, in order of the name."""
-        counts: dict[tuple[str, int], tuple[str, int]] = {}
+        counts: dict[_Alike, int] = {}
+        examples: dict[_Alike, str] = {}
         for module, state in self._modules.items():
-            key = _group_name(module), state
-            example, count = counts.get(key, (module, 0))
-            counts[key] = example, count + 1
+            key = (*_split_expert(module), state)
+            counts[key] = counts.get(key, 0) + 1
+            examples.setdefault(key, module)
         merged: dict[tuple[str, tuple[StoredTensor, ...]], tuple[str, int]] = {}
-        for (name, state), (example, count) in counts.items():
+        for key, count in counts.items():
+            before, behind, state = key
             # Another shard may hold the same tensors in another order.
-            key_ = name, self._contents[state]
-            first, others = merged.get(key_, (example, 0))
-            merged[key_] = first, others + count
+            name = before if behind is None else f"{before}*{behind}"
+            alike = name, self._contents[state]
+            first, others = merged.get(alike, (examples[key], 0))
+            merged[alike] = first, others + count
         return tuple(
             ModuleGroup(name, example, count, tensors)
             for (name, tensors), (example, count) in sorted(
@@ -149,19 +155,19 @@ def _equal_neighbours(tensors: tuple[StoredTensor, ...]) -> tuple[str, ...]:
     return tuple(a.suffix for a, b in pairwise(tensors) if a.suffix == b.suffix)
 
 
-def _group_name(module: str) -> str:
-    """Return the name with the number of the expert as ``*``.
+def _split_expert(module: str) -> tuple[str, str | None]:
+    """Return the name before and behind the number of the expert; None if none.
 
     The number stands behind ``experts``, or, in exports that put the projection
     first (vllm#40885), one place later.
     """
-    head, found, tail = module.partition(".experts.")
+    head, found, tail = module.partition(_EXPERTS)
     if not found:
-        return module
-    first, dot, rest = tail.partition(".")
-    if first.isdigit():
-        return f"{head}.experts.*{dot}{rest}"
-    number, dot, rest = rest.partition(".")
+        return module, None
+    number, dot, rest = tail.partition(".")
     if number.isdigit():
-        return f"{head}.experts.{first}.*{dot}{rest}"
-    return module
+        return head + _EXPERTS, dot + rest
+    projection, (number, dot, rest) = number, rest.partition(".")
+    if number.isdigit():
+        return f"{head}{_EXPERTS}{projection}.", dot + rest
+    return module, None

@@ -7,7 +7,7 @@ of the tensors, without holes. Source: safetensors README, "Format".
 import re
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, pairwise
-from operator import attrgetter, eq
+from operator import attrgetter
 from typing import Annotated, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
@@ -128,10 +128,9 @@ def tiles(header: Header, sizes: Iterable[int], *, body: int) -> bool:
         sizes: What each tensor should take, in the same order.
         body: Bytes behind the header.
     """
-    bounds = tuple(accumulate(sizes, initial=0))
-    return bounds[-1] == body and all(
-        map(eq, pairwise(bounds), map(_offsets, header.values()))
-    )
+    bounds = list(accumulate(sizes, initial=0))
+    wanted = list(pairwise(bounds))
+    return bounds[-1] == body and list(map(_offsets, header.values())) == wanted
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytes:

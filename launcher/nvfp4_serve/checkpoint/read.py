@@ -74,15 +74,18 @@ def read_files(files: Files, where: Where) -> Checkpoint:
     Raises:
         CheckpointError: Names every fault of the files, together.
     """
-    reading = _Reading(files, files.names())
+    with _no_garbage_collection():
+        return _read(_Reading(files, files.names()), where)
+
+
+def _read(reading: _Reading, where: Where) -> Checkpoint:
     config = _read_object(reading, _CONFIG)
     if _CONFIG not in reading.names:
         reading.faults.append(_no_config())
     legacy = _read_object(reading, _QUANT_CONFIG)
     weight_map = _read_index(reading)
     shards = _shards(reading, weight_map)
-    with _no_garbage_collection():
-        _count_tensors(reading, shards, weight_map)
+    _count_tensors(reading, shards, weight_map)
     reading.faults += _contents_faults(reading, weight_map)
     if reading.faults or config is None:
         raise _merged(reading.faults, where.model)
