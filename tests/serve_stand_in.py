@@ -1,4 +1,4 @@
-"""Serve the stand-in engine as `nvfp4-serve serve` would: PORT [--detach] BEHAVIOUR..."""
+"""Serve the stand-in as `nvfp4-serve serve` would: PORT [--detach] BEHAVIOUR..."""
 
 import sys
 
@@ -19,7 +19,9 @@ job = Job(
 )
 try:
     with interrupts() as signals:
-        serve_plan(job, LocalRuntime(COMMAND, say, grace=60.0, orphan_grace=0.2), signals)
+        serve_plan(
+            job, LocalRuntime(COMMAND, say, grace=60.0, orphan_grace=0.2), signals
+        )
 except ServeError as error:
     print_error(error)
     sys.exit(error.exit_code)

@@ -1,11 +1,10 @@
-"""`serve` with the real engine. Each start takes half a minute; few starts, many checks."""
+"""`serve` with the real engine: few starts, many checks; each takes half a minute."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nvfp4_serve.errors import ExitCode
+from nvfp4_serve.ready.client import ask
+from nvfp4_serve.ready.types import Watched
 from nvfp4_serve.runtime.instances import list_instances
 from nvfp4_serve.runtime.proc import read_members
 from nvfp4_serve.runtime.types import Instance
@@ -41,13 +43,13 @@ class Serving:
     instance: Instance
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.instance.url}{path}",
-            json.dumps(body | {"model": EXAMPLE.name}).encode(),
-            {"Content-Type": "application/json"},
+        question = body | {"model": EXAMPLE.name}
+        engine = Watched(
+            self.instance.url, self.instance.log, EXAMPLE.name, None, lambda: None
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        status, content = ask(engine, path, question, seconds=60)
+        assert status == 200, content
+        return json.loads(content)
 
     def said(self) -> str:
         return self.err.read_text()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from nvfp4_serve.errors import ExitCode
 from nvfp4_serve.runtime.instances import list_instances
 from nvfp4_serve.runtime.local import LocalRuntime

