@@ -63,7 +63,7 @@ def running(
     *behaviour: str, expect: Expect = NOTHING_EXPECTED, detached: bool = False
 ) -> Iterator[tuple[LocalRuntime, Instance]]:
     """Run a stand-in; at the end, stop it at once if the test has not."""
-    runtime = LocalRuntime(COMMAND, quiet, grace=5.0)
+    runtime = LocalRuntime(COMMAND, quiet, grace=5.0, orphan_grace=0.2)
     plan = plan_of(free_port(), *behaviour, expect=expect)
     instance = runtime.start(plan, detached=detached)
     try:

@@ -67,7 +67,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         bad = float("nan") if "nan" in self.behaviour else -9999.0
         is_bad = {"nan", "minus-infinity"} & self.behaviour
         logprobs = [bad if is_bad else -0.5 for _ in words]
-        choice = {"text": "".join(words), "logprobs": None}
+        choice: dict[str, object] = {"text": "".join(words), "logprobs": None}
         if question.get("logprobs"):
             choice["logprobs"] = {"tokens": words, "token_logprobs": logprobs}
         self._answer(200, {"choices": [choice]})

@@ -76,7 +76,8 @@ def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) ->
     """Write a wheel of pure Python; return its path."""
     info = f"{name}-{version}.dist-info"
     contents = files | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\n"
+        f"Name: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\n"
         "Root-Is-Purelib: true\nTag: py3-none-any\n",
     }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from nvfp4_serve.errors import EngineError, PatchError
 from nvfp4_serve.runtime.engine import (
     find_engine,
@@ -182,7 +183,7 @@ def test_a_torch_that_is_not_built_for_the_cpu_is_refused(
         {"torch/__init__.py": "", "torch/version.py": "cuda = '13.0'\n"},
     )
 
-    with pytest.raises(EngineError, match="torch 2.13.0.cpu is built for CUDA 13.0"):
+    with pytest.raises(EngineError, match=r"torch 2\.13\.0.cpu is built for CUDA 13"):
         install_engine(tiny.spec, quiet)
 
     assert folders(tmp_path) == []
@@ -294,7 +295,7 @@ def installing_elsewhere(
         "while sys.argv[1] == 'apply' and not go.exists(): time.sleep(0.01)\n"
         + series.read_text()
     )
-    command = [sys.executable, _TESTS / "install_tiny.py", tiny.folder]
+    command = [sys.executable, str(_TESTS / "install_tiny.py"), str(tiny.folder)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as other:
         try:
             wait_for(lambda: [*(tmp_path / "data").rglob("tiny.py")])
@@ -332,5 +333,3 @@ def test_a_damaged_manifest_is_said_so(tiny: Tiny) -> None:
         find_engine(tiny.spec)
 
     assert f"engine remove {made.id}" in caught.value.fix
-
-

@@ -52,7 +52,6 @@ def test_stopping_ends_a_grandchild_that_ignores_sigterm_in_a_group_of_its_own()
 ):
     with running("grandchild") as (runtime, instance):
         wait_for_log(instance, "startup complete")
-        runtime.grace = 0.3
         assert len({os.getpgid(p.pid) for p in read_members(instance.pid)}) == 2
 
         runtime.stop(instance, hurry=never)
@@ -77,7 +76,6 @@ def test_stopping_an_engine_that_has_left_only_a_grandchild_ends_that() -> None:
         wait_for_log(instance, "startup complete")
         os.kill(instance.pid, signal.SIGKILL)
         wait_for(lambda: runtime.ended(instance) is not None)
-        runtime.grace = 0.3
 
         runtime.stop(instance, hurry=never)
 

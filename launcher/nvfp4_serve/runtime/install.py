@@ -102,7 +102,7 @@ def _install_torch(version: str, folder: Path) -> None:
     question. Its dependencies are in the list of requirements.
     """
     here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
-    named = (*here, f"torch=={version}+cpu")
+    named: tuple[str, ...] = (*here, f"torch=={version}+cpu")
     try:
         run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
     except EngineError:

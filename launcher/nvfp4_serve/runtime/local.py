@@ -49,11 +49,20 @@ class LocalRuntime:
     Attributes:
         command: What runs vLLM; a plan's ``argv`` follows it.
         grace: Seconds that an engine may take to stop by itself.
+        orphan_grace: Seconds for what is left when its first process has ended.
     """
 
-    def __init__(self, command: tuple[str, ...], say: Say, grace: float = 30.0) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        say: Say,
+        *,
+        grace: float = 30.0,
+        orphan_grace: float = 2.0,
+    ) -> None:
         self.command = command
         self.grace = grace
+        self.orphan_grace = orphan_grace
         self._say = say
         self._watches: dict[int, Watch] = {}
 
@@ -104,7 +113,7 @@ class LocalRuntime:
         if instances.lives(instance):
             for process in read_members(instance.pid):
                 _signal_process(process.pid, signal.SIGTERM)
-            self._wait_empty(instance, self.grace, hurry)
+            self._wait_empty(instance, hurry)
             self._kill_members(instance)
         if watch := self._watches.pop(instance.pid, None):
             watch.child.wait()
@@ -133,14 +142,16 @@ class LocalRuntime:
         self._watches[child.pid] = Watch(child, kills)
         return child
 
-    def _wait_empty(
-        self, instance: Instance, seconds: float, hurry: Callable[[], bool]
-    ) -> None:
-        end = time.monotonic() + seconds
+    def _wait_empty(self, instance: Instance, hurry: Callable[[], bool]) -> None:
+        """Return when nothing is left, or has had its time."""
+        end = time.monotonic() + self.grace
         while time.monotonic() < end and not hurry():
             self._collect(instance)
-            if not read_members(instance.pid):
+            left = read_members(instance.pid)
+            if not left:
                 return
+            if instance.pid not in {process.pid for process in left}:
+                end = min(end, time.monotonic() + self.orphan_grace)
             time.sleep(_LOOK)
 
     def _kill_members(self, instance: Instance) -> None:
