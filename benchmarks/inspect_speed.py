@@ -101,9 +101,11 @@ def _ignore(_: object) -> None:
 def measure_here(reader: str, folder: Path) -> None:
     """Print the seconds and the peak memory of one reader in this very process."""
     work = READERS[reader](folder)
-    begin = time.perf_counter()
+    # Of the processor, not of the clock: another process must not count. Everything
+    # here is one thread, and its files are in the page cache.
+    begin = time.process_time()
     work()
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     print(json.dumps({"seconds": seconds, "peak": peak_memory()}))
 
 
@@ -117,16 +119,24 @@ def peak_memory() -> int:
     return int(line.split()[1]) << 10
 
 
-def measure(reader: str, folder: Path, python: str) -> dict[str, float]:
-    """Return the least seconds and the largest peak of several processes."""
-    command = [python, __file__, "--measure", reader, str(folder)]
-    runs = [
-        json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        for _ in range(REPEATS)
-    ]
+def measure(readers: dict[str, str], folder: Path) -> dict[str, dict[str, float]]:
+    """Return the least seconds and the largest peak of several processes.
+
+    ``readers`` are names, and the Python that runs each. They take turns, so that a
+    busy minute of the machine meets all of them.
+    """
+    runs: dict[str, list[dict[str, float]]] = {reader: [] for reader in readers}
+    for _ in range(REPEATS):
+        for reader, python in readers.items():
+            command = [python, __file__, "--measure", reader, str(folder)]
+            done = subprocess.run(command, check=True, capture_output=True)
+            runs[reader].append(json.loads(done.stdout))
     return {
-        "seconds": round(min(run["seconds"] for run in runs), 4),
-        "peak_mib": round(max(run["peak"] for run in runs) / MIB, 1),
+        reader: {
+            "seconds": round(min(run["seconds"] for run in each), 4),
+            "peak_mib": round(max(run["peak"] for run in each) / MIB, 1),
+        }
+        for reader, each in runs.items()
     }
 
 
@@ -143,18 +153,15 @@ def python_with_safetensors() -> str | None:
 
 
 def compare(folder: Path) -> dict[str, dict[str, float]]:
-    """Return what every reader takes for ``folder``, one after the other."""
-    found = {}
-    for reader in READERS:
-        python = sys.executable
-        if reader == "safe_open":
-            other = python_with_safetensors()
-            if other is None:
-                print("safe_open: skipped; safetensors cannot be installed here")
-                continue
-            python = other
-        found[reader] = measure(reader, folder, python)
-    return found
+    """Return what every reader takes for ``folder``."""
+    pythons = dict.fromkeys(READERS, sys.executable)
+    other = python_with_safetensors()
+    if other is None:
+        print("safe_open: skipped; safetensors cannot be installed here")
+        del pythons["safe_open"]
+    else:
+        pythons["safe_open"] = other
+    return measure(pythons, folder)
 
 
 def measure_growth(folder: Path) -> list[dict[str, float]]:
@@ -165,8 +172,8 @@ def measure_growth(folder: Path) -> list[dict[str, float]]:
         place = folder / f"growth-{part}"
         place.mkdir()
         made = make_checkpoint(place, shape)
-        taken = measure("ours", place, sys.executable)
-        found.append({"tensors": made.tensors, **taken})
+        taken = measure({"ours": sys.executable}, place)
+        found.append({"tensors": made.tensors, **taken["ours"]})
     return found
 
 
@@ -213,7 +220,9 @@ def judge(
     targets = {
         "4 x faster than huggingface_hub": ours * 4
         <= local["huggingface_hub"]["seconds"],
-        "within 1.5 x of json.loads": ours <= 1.5 * local["json_dropped"]["seconds"],
+        "within 1.5 x of json.loads, dropped": ours
+        <= 1.5 * local["json_dropped"]["seconds"],
+        "within 1.5 x of json.loads, kept": ours <= 1.5 * local["json_kept"]["seconds"],
         "peak memory at most 200 MB": local["ours"]["peak_mib"] * MIB <= 200e6,
         "linear growth": per_tensor <= 1.25 * small["seconds"] / small["tensors"],
         "at most two requests a shard": remote["most_requests_a_shard"] <= 2,
