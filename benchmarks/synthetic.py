@@ -17,7 +17,10 @@ _HEADS: Final = 128
 _HEAD_DIM: Final = 512
 _Q_RANK: Final = 1536
 _VOCABULARY: Final = 129_280
-_ITEM: Final = {"U8": 1, "F8_E4M3": 1, "F8_E8M0": 1, "BF16": 2, "F32": 4}
+#: Bytes of an element. In the order in which safetensors 0.7 writes the dtypes into a
+#: header; tensors of one dtype it sorts by name.
+_ITEM: Final = {"F32": 4, "BF16": 2, "F8_E8M0": 1, "F8_E4M3": 1, "U8": 1}
+_RANK: Final = {dtype: rank for rank, dtype in enumerate(_ITEM)}
 
 Tensor = tuple[str, str, tuple[int, ...]]
 
@@ -68,7 +71,7 @@ def make_checkpoint(folder: Path, shape: Shape) -> Made:
 def _header(tensors: list[Tensor]) -> tuple[bytes, int]:
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     cursor = 0
-    for name, dtype, shape in tensors:
+    for name, dtype, shape in sorted(tensors, key=lambda t: (_RANK[t[1]], t[0])):
         size = _ITEM[dtype]
         for side in shape:
             size *= side

@@ -63,7 +63,7 @@ def test_reads_nothing_behind_the_header(tmp_path: Path) -> None:
         position = file.tell()
 
     assert position == 8 + len(raw)
-    assert len(parse_header(raw, label="x")) == len(modelopt_moe())
+    assert len(parse_header(raw, label="x", scratch=bytearray())) == len(modelopt_moe())
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,58 +1,72 @@
 """Fold the tensors of every shard into groups of modules that are alike. Pure.
 
 A checkpoint may have 282,000 tensors in 71,000 modules, and nearly all of them differ
-in the number of a layer or an expert only. So no object is kept for a tensor: a tensor
-is a *kind* (suffix, dtype, shape), of which there are few; a module is the *state* that
-the kinds seen so far have brought it to; and there are few states.
+in the number of a layer or an expert only. So no object is kept for a tensor: what a
+module holds is a node of a tree, and each tensor of it leads one node further. Modules
+that are alike end at the same node, and there are few nodes.
 """
 
+from collections import defaultdict
 from functools import cached_property
 from itertools import pairwise
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from nvfp4_serve.checkpoint.header import Header
 from nvfp4_serve.checkpoint.nvfp4 import tensor_bytes
 from nvfp4_serve.checkpoint.types import ModuleGroup, StoredTensor
 
-_Kind: TypeAlias = tuple[str, str, tuple[int, ...]]
-#: A module's name before and behind its expert's number, and its state.
-_Alike: TypeAlias = tuple[str, str | None, int]
+#: Suffix, dtype, shape, and the bytes that it has in its file.
+_Kind: TypeAlias = tuple[str, str, tuple[int, ...], int]
+_Tensors: TypeAlias = tuple[StoredTensor, ...]
 
-#: States and kinds share one integer; 2^40 kinds are more than any header can hold.
-_KIND_BITS: Final = 40
-_START: Final = 0
 _EXPERTS: Final = ".experts."
-#: No size: no offset is below it, so the shard is looked at again, and explained.
-_NO_SIZE: Final = -(1 << 100)
 
-_suffix: Final = itemgetter(2)
-_dtype: Final = attrgetter("dtype")
-_shape: Final = attrgetter("shape")
-_by_suffix: Final = attrgetter("suffix")
+_fits: Final = attrgetter("fits")
 
 
-class _Kinds(dict[_Kind, int]):
-    """Kind to its number; a kind that is new gets the next one."""
+def _by_name(item: tuple[tuple[str, _Tensors], list[str]]) -> str:
+    return item[0][0]
 
-    def __init__(self) -> None:
+
+class _Held(dict[_Kind, "_Held"]):
+    """What a module holds so far; one more tensor is the key to what it holds then.
+
+    Attributes:
+        fits: Whether every tensor takes what its dtype and its shape need.
+    """
+
+    __slots__ = ("_before", "_last", "fits")
+
+    def __init__(
+        self, before: "_Held | None" = None, last: _Kind | None = None
+    ) -> None:
         super().__init__()
-        self.sizes: list[int] = []
+        self._before = before
+        self._last = last
+        self.fits = True
+        if before is not None and last is not None:
+            _, dtype, shape, size = last
+            self.fits = before.fits and tensor_bytes(dtype, shape) == size
 
-    def __missing__(self, kind: _Kind) -> int:
-        _, dtype, shape = kind
-        size = tensor_bytes(dtype, shape)
-        self.sizes.append(_NO_SIZE if size is None else size)
-        self[kind] = number = len(self)
-        return number
+    def __missing__(self, kind: _Kind) -> "_Held":
+        self[kind] = after = _Held(self, kind)
+        return after
 
+    def kinds(self) -> list[_Kind]:
+        """Return the tensors, sorted."""
+        kinds, held = [], self
+        while held._before is not None and held._last is not None:
+            kinds.append(held._last)
+            held = held._before
+        return sorted(kinds)
 
-class _States(dict[int, int]):
-    """(state before, kind) to the state after, numbered as they appear from 1."""
-
-    def __missing__(self, step: int) -> int:
-        self[step] = state = len(self) + 1
-        return state
+    def and_all_of(self, other: "_Held") -> "_Held":
+        """Return what a module holds of which ``other`` was in another shard."""
+        held = self
+        for kind in other.kinds():
+            held = held[kind]
+        return held
 
 
 class Census:
@@ -64,110 +78,97 @@ class Census:
 
     def __init__(self) -> None:
         self.tensors = 0
-        self._kinds = _Kinds()
-        self._states = _States()
-        self._modules: dict[str, int] = {}
+        self._nothing = _Held()
+        self._modules: dict[str, _Held] = {}
 
-    def add(self, header: Header) -> list[int]:
-        """Count the tensors of one shard; return what each should take, in order.
+    def add(self, header: Header, *, body: int) -> bool:
+        """Count the tensors of one shard.
 
-        The loops run in C (``map``, ``zip``) but for the last: at 282,000 tensors
-        that is what makes the difference; ``benchmarks/inspect_speed.py`` measures.
+        Returns whether it is plain that each takes what its dtype and its shape need,
+        and that they fill the ``body`` bytes behind the header one after the other.
+
+        At 282,000 tensors this loop is what takes the time, and a dictionary of one
+        shard's modules stays in the processor's cache where one of all would not;
+        ``benchmarks/inspect_speed.py`` measures.
         """
-        entries = header.values()
-        names = [name.rpartition(".") for name in header]
-        kinds = list(
-            map(
-                self._kinds.__getitem__,
-                zip(
-                    map(_suffix, names),
-                    map(_dtype, entries),
-                    map(_shape, entries),
-                    strict=True,
-                ),
-            )
-        )
-        modules, states, before = self._modules, self._states, self._modules.get
-        for (module, _, _), kind in zip(names, kinds, strict=True):
-            modules[module] = states[(before(module, _START) << _KIND_BITS) | kind]
-        self.tensors += len(kinds)
-        return list(map(self._kinds.sizes.__getitem__, kinds))
+        modules: dict[str, _Held] = {}
+        before, nothing = modules.get, self._nothing
+        cursor, in_order = 0, True
+        for name, entry in header.items():
+            begin, end = entry.data_offsets
+            if begin != cursor:
+                in_order = False
+            cursor = end
+            module, _, suffix = name.rpartition(".")
+            kind = suffix, entry.dtype, entry.shape, end - begin
+            modules[module] = before(module, nothing)[kind]
+        fit = all(map(_fits, modules.values()))
+        for module in self._modules.keys() & modules.keys():
+            modules[module] = self._modules[module].and_all_of(modules[module])
+        self._modules.update(modules)
+        self.tensors += len(header)
+        return fit and in_order and cursor == body
 
     def holds(self, name: str) -> bool:
         """Return whether the tensor ``name`` was counted."""
         module, _, suffix = name.rpartition(".")
-        tensors = self._contents[self._modules.get(module, _START)]
-        return any(tensor.suffix == suffix for tensor in tensors)
+        held = self._modules.get(module, self._nothing)
+        return any(kind[0] == suffix for kind in held.kinds())
 
     def repeated(self) -> list[str]:
         """Return the tensors that were counted twice, in two shards."""
         twice = {
-            state: again
-            for state, tensors in self._contents.items()
-            if (again := _equal_neighbours(tensors))
+            number: again
+            for number, held in self._ends.items()
+            if (again := [a for (a, *_), (b, *_) in pairwise(held.kinds()) if a == b])
         }
+        if not twice:
+            return []
         return [
             f"{module}.{suffix}"
-            for module, state in self._modules.items()
-            for suffix in twice.get(state, ())
+            for module, held in self._modules.items()
+            for suffix in twice.get(id(held), ())
         ]
 
     def groups(self) -> tuple[ModuleGroup, ...]:
         """Return every module, those that are alike together, in order of the name."""
-        counts: dict[_Alike, int] = {}
-        examples: dict[_Alike, str] = {}
-        for module, state in self._modules.items():
-            key = (*_split_expert(module), state)
-            counts[key] = counts.get(key, 0) + 1
-            examples.setdefault(key, module)
-        merged: dict[tuple[str, tuple[StoredTensor, ...]], tuple[str, int]] = {}
-        for key, count in counts.items():
-            before, behind, state = key
-            # Another shard may hold the same tensors in another order.
-            name = before if behind is None else f"{before}*{behind}"
-            alike = name, self._contents[state]
-            first, others = merged.get(alike, (examples[key], 0))
-            merged[alike] = first, others + count
+        members: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+        folded = _FoldedTails()
+        for module, held in self._modules.items():
+            head, _, tail = module.partition(_EXPERTS)
+            behind = folded[tail]
+            name = module if behind is None else head + _EXPERTS + behind
+            members[name, id(held)].append(module)
+        contents = {
+            number: tuple(StoredTensor(*kind) for kind in held.kinds())
+            for number, held in self._ends.items()
+        }
+        # Another shard may hold the same tensors in another order.
+        merged: defaultdict[tuple[str, _Tensors], list[str]] = defaultdict(list)
+        for (name, number), modules in members.items():
+            merged[name, contents[number]] += modules
         return tuple(
-            ModuleGroup(name, example, count, tensors)
-            for (name, tensors), (example, count) in sorted(
-                merged.items(), key=lambda item: item[0][0]
-            )
+            ModuleGroup(name, modules[0], len(modules), tensors)
+            for (name, tensors), modules in sorted(merged.items(), key=_by_name)
         )
 
     @cached_property
-    def _contents(self) -> dict[int, tuple[StoredTensor, ...]]:
-        """The tensors of a module in each state, by suffix; asked for at the end."""
-        kinds = [
-            StoredTensor(suffix, dtype, shape, self._kinds.sizes[number])
-            for number, (suffix, dtype, shape) in enumerate(self._kinds)
-        ]
-        contents: dict[int, tuple[StoredTensor, ...]] = {_START: ()}
-        for step, state in self._states.items():
-            before, kind = step >> _KIND_BITS, step & ((1 << _KIND_BITS) - 1)
-            contents[state] = tuple(
-                sorted((*contents[before], kinds[kind]), key=_by_suffix)
-            )
-        return contents
+    def _ends(self) -> dict[int, _Held]:
+        """What some module holds in the end, by its identity."""
+        return {id(held): held for held in self._modules.values()}
 
 
-def _equal_neighbours(tensors: tuple[StoredTensor, ...]) -> tuple[str, ...]:
-    return tuple(a.suffix for a, b in pairwise(tensors) if a.suffix == b.suffix)
+class _FoldedTails(dict[str, str | None]):
+    """What follows ``.experts.`` to the same with a star; None: it names no expert.
 
-
-def _split_expert(module: str) -> tuple[str, str | None]:
-    """Return the name before and behind the number of the expert; None if none.
-
-    The number stands behind ``experts``, or, in exports that put the projection
-    first (vllm#40885), one place later.
+    The number stands first or, in exports that put the projection first
+    (vllm#40885), one place later.
     """
-    head, found, tail = module.partition(_EXPERTS)
-    if not found:
-        return module, None
-    number, dot, rest = tail.partition(".")
-    if number.isdigit():
-        return head + _EXPERTS, dot + rest
-    projection, (number, dot, rest) = number, rest.partition(".")
-    if number.isdigit():
-        return f"{head}{_EXPERTS}{projection}.", dot + rest
-    return module, None
+
+    def __missing__(self, tail: str) -> str | None:
+        parts = tail.split(".", 2)
+        place = next((i for i, part in enumerate(parts[:2]) if part.isdigit()), None)
+        if place is not None:
+            parts[place] = "*"
+        self[tail] = folded = None if place is None else ".".join(parts)
+        return folded

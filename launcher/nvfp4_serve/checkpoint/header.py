@@ -5,9 +5,7 @@ of the tensors, without holes. Source: safetensors README, "Format".
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from itertools import accumulate, pairwise
-from operator import attrgetter
+from collections.abc import Mapping
 from typing import Annotated, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
@@ -27,7 +25,7 @@ Dtype: TypeAlias = Literal[
     "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "I16", "I32",
     "I64", "I8", "U16", "U32", "U64", "U8",
 ]  # fmt: skip
-_Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+_Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Entry(msgspec.Struct, gc=False, frozen=True):
@@ -42,12 +40,15 @@ Header: TypeAlias = Mapping[str, Entry]
 
 _ENTRIES: Final = msgspec.json.Decoder(dict[str, Entry])
 _METADATA: Final = msgspec.json.Decoder(dict[str, str])
+_METADATA_KEY: Final = "__metadata__"
 #: ``__metadata__`` where every writer of the field puts it: in front.
-_METADATA_FIRST: Final = re.compile(rb'\{\s*"__metadata__"\s*:\s*(\{[^{}]*\})\s*,?')
-#: Quotes of one entry: its name, three keys, and the dtype.
-_QUOTES: Final = 10
-
-_offsets: Final = attrgetter("data_offsets")
+_METADATA_FIRST: Final = re.compile(
+    rb'\{\s*"__metadata__"\s*:\s*(\{[^{}]*\})\s*(?:,(?=\s*")|(?=\}))'
+)
+#: Colons of one entry: behind its name, and behind each of its three keys.
+_COLONS: Final = 4
+#: Quotes of one line of metadata.
+_QUOTES: Final = 4
 
 
 def read_header(file: BinaryIO, *, label: str, size: int) -> bytes:
@@ -85,15 +86,21 @@ def header_length(prefix: bytes, *, label: str, size: int) -> int:
     return length
 
 
-def parse_header(raw: bytes, *, label: str) -> Header:
+def parse_header(raw: bytes, *, label: str, scratch: bytearray) -> Header:
     """Return the tensors that the header ``raw`` describes, in its order.
+
+    Args:
+        raw: JSON text.
+        label: What to call the file in errors.
+        scratch: Overwritten. One for all shards: half a megabyte of new memory for
+            each would take longer than all else that is done here but decoding.
 
     Raises:
         CheckpointError: It is not JSON, not an object, has a key twice, or an entry
             has a field missing or of a wrong kind; all faults are named.
     """
     try:
-        entries = _parse_plainly(raw)
+        entries = _parse_plainly(raw, scratch)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         entries = None
     if entries is not None:
@@ -102,35 +109,31 @@ def parse_header(raw: bytes, *, label: str) -> Header:
     return msgspec.convert(tensors, dict[str, Entry])
 
 
-def _parse_plainly(raw: bytes) -> dict[str, Entry] | None:
+def _parse_plainly(raw: bytes, scratch: bytearray) -> dict[str, Entry] | None:
     """Return the entries, or None where the fast way cannot vouch for them.
 
-    A decoder keeps the last of two equal keys and says nothing. Without a backslash
-    in the text every quote delimits a string, so ten quotes an entry mean that
-    nothing was dropped: neither a tensor nor a field.
+    A decoder keeps the last of two equal keys and says nothing. Every member of an
+    object has a colon, and an entry has three members at least; so four colons an
+    entry mean that nothing was dropped: neither a tensor nor a field.
     """
+    text: bytes | bytearray = raw
     metadata = _METADATA_FIRST.match(raw)
     if metadata is not None:
-        _METADATA.decode(metadata[1])
-        raw = b"{" + raw[metadata.end() :]
-    entries = _ENTRIES.decode(raw)
-    if raw.count(b'"') != _QUOTES * len(entries) or b"\\" in raw:
+        if not _is_plain_metadata(metadata[1]):
+            return None
+        scratch[:] = memoryview(raw)[metadata.end() - 1 :]
+        scratch[0] = ord("{")
+        text = scratch
+    entries = _ENTRIES.decode(text)
+    if text.count(b":") != _COLONS * len(entries) or _METADATA_KEY in entries:
         return None
     return entries
 
 
-def tiles(header: Header, sizes: Iterable[int], *, body: int) -> bool:
-    """Return whether the tensors of ``header`` fill ``body`` bytes without a hole.
-
-    Args:
-        header: In the order of the offsets, as every writer of the field has it;
-            another order is answered with False.
-        sizes: What each tensor should take, in the same order.
-        body: Bytes behind the header.
-    """
-    bounds = list(accumulate(sizes, initial=0))
-    wanted = list(pairwise(bounds))
-    return bounds[-1] == body and list(map(_offsets, header.values())) == wanted
+def _is_plain_metadata(raw: bytes) -> bool:
+    """Return whether no key stands there twice; without a backslash quotes tell."""
+    lines = _METADATA.decode(raw)
+    return b"\\" not in raw and raw.count(b'"') == _QUOTES * len(lines)
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytes:

@@ -1,7 +1,11 @@
 """Which shards there are, and which tensors the index says are in them. Pure."""
 
-from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,11 +17,42 @@ SINGLE_FILE: Final = "model.safetensors"
 ENDING: Final = ".safetensors"
 _OTHER_ENDINGS: Final = (".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".onnx")
 
-#: Tensor to the shard that holds it.
-WeightMap: TypeAlias = Mapping[str, str]
+#: The members are decoded in pieces of so many bytes: dictionaries that stay in the
+#: processor's cache. Seen with 282,000 tensors: 0.06 s so, 0.12 s in one.
+_PIECE_BYTES: Final = 1 << 16
+_MEMBERS: Final = re.compile(rb'"weight_map"\s*:\s*\{')
 
 
-def parse_index(data: bytes, names: tuple[str, ...]) -> WeightMap:
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+class Index:
+    """What the index says.
+
+    Attributes:
+        listed: Shard to the tensors that the index says are in it.
+    """
+
+    def __init__(self, data: bytes, listed: Mapping[str, list[str]]) -> None:
+        self._data = data
+        self.listed = listed
+
+    @cached_property
+    def weight_map(self) -> Mapping[str, str]:
+        """Tensor to the shard that holds it.
+
+        Asked for only where the index and the shards disagree: it is large.
+        """
+        return _weight_map(self._data)
+
+    def lists(self, shard: str, header: AbstractSet[str]) -> bool:
+        """Return whether ``shard`` has the tensors that are listed, and no other."""
+        listed = self.listed[shard]
+        return len(listed) == len(header) and set(listed) == header
+
+
+def parse_index(data: bytes, names: tuple[str, ...]) -> Index:
     """Return what the index says.
 
     The names of the shards that exist are given to the decoder, which then makes no
@@ -27,24 +62,21 @@ def parse_index(data: bytes, names: tuple[str, ...]) -> WeightMap:
     Raises:
         CheckpointError: It is not such an index, or names no tensor.
     """
-    shards = tuple(name for name in names if name.endswith(ENDING))
+    listed: defaultdict[str, list[str]] = defaultdict(list)
     try:
-        weight_map = _decode(data, Literal[shards]) if shards else None
+        for piece in _pieces(data, tuple(n for n in names if n.endswith(ENDING))):
+            _list(piece, listed)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        weight_map = None
-    if weight_map is None:
-        index = parse_json(data, label=INDEX_FILE, kind=_index_of(str))
-        weight_map = index.weight_map  # type: ignore[attr-defined]
-    if not weight_map:
+        listed.clear()
+        _list(_weight_map(data), listed)
+    if not listed:
         raise CheckpointError(
             f"`{INDEX_FILE}` names no tensor.", fix="Export the checkpoint again."
         )
-    return weight_map
+    return Index(data, listed)
 
 
-def choose_shards(
-    names: tuple[str, ...], weight_map: WeightMap | None
-) -> tuple[str, ...]:
+def choose_shards(names: tuple[str, ...], index: Index | None) -> tuple[str, ...]:
     """Return the files that hold the weights, sorted.
 
     Those of the index; without one ``model.safetensors``; without that every
@@ -53,8 +85,8 @@ def choose_shards(
     Raises:
         CheckpointError: There is none, with what is there instead.
     """
-    if weight_map is not None:
-        return tuple(sorted(set(weight_map.values())))
+    if index is not None:
+        return tuple(sorted(index.listed))
     if SINGLE_FILE in names:
         return (SINGLE_FILE,)
     shards = tuple(name for name in names if name.endswith(ENDING) and "/" not in name)
@@ -74,15 +106,46 @@ def outside(shards: tuple[str, ...]) -> list[CheckpointError]:
     return faults
 
 
-def _decode(data: bytes, shard: object) -> WeightMap:
-    index = msgspec.json.decode(data, type=_index_of(shard))
+def _pieces(data: bytes, shards: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
+    """Yield the members of the index, some at a time, in order.
+
+    Raises:
+        msgspec.MsgspecError: The index is not plain enough for that. Wherever the
+            cuts are: pieces that are objects each are one object together.
+    """
+    opening = _MEMBERS.search(data)
+    if opening is None or not shards:
+        raise msgspec.DecodeError
+    begin, end = opening.end(), data.find(b"}", opening.end())
+    _check_place(data[:begin], data[end:], shards[0])
+    decoder = msgspec.json.Decoder(dict[str, Literal[shards]])  # type: ignore[valid-type]
+    while begin < end:
+        comma = data.find(b",", begin + _PIECE_BYTES, end)
+        cut = end if comma < 0 else comma
+        yield decoder.decode(b"{%b}" % data[begin:cut])
+        begin = cut + 1
+
+
+def _list(members: Mapping[str, str], listed: dict[str, list[str]]) -> None:
+    shards = set(members.values())
+    if len(shards) == 1:
+        listed[shards.pop()] += members
+        return
+    for name, shard in members.items():
+        listed[shard].append(name)
+
+
+def _check_place(before: bytes, behind: bytes, shard: str) -> None:
+    """Raise unless what stands between the two is all of the ``weight_map``."""
+    for probe in ({}, {"a": shard}):
+        members = msgspec.json.encode(probe)[1:-1]
+        if msgspec.json.decode(before + members + behind, type=_Index) != _Index(probe):
+            raise msgspec.DecodeError
+
+
+def _weight_map(data: bytes) -> Mapping[str, str]:
+    index = parse_json(data, label=INDEX_FILE, kind=_Index)
     return index.weight_map  # type: ignore[attr-defined,no-any-return]
-
-
-def _index_of(shard: object) -> type[msgspec.Struct]:
-    """Return the type of an index whose values are of the type ``shard``."""
-    fields = [("weight_map", dict[str, shard])]  # type: ignore[valid-type]
-    return msgspec.defstruct("Index", fields, gc=False)
 
 
 def _no_weights(names: tuple[str, ...]) -> CheckpointError:

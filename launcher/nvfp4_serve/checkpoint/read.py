@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from nvfp4_serve.checkpoint.census import Census
-from nvfp4_serve.checkpoint.header import Header, parse_header, tiles
+from nvfp4_serve.checkpoint.header import Header, parse_header
 from nvfp4_serve.checkpoint.index import (
     ENDING,
     INDEX_FILE,
-    WeightMap,
+    Index,
     choose_shards,
     outside,
     parse_index,
@@ -58,6 +58,7 @@ class _Reading:
     """What is known so far, and every fault.
 
     Attributes:
+        disagrees: Whether a shard holds other tensors than the index says.
         strays: Tensors that the index does not have where they are.
     """
 
@@ -65,6 +66,8 @@ class _Reading:
     names: tuple[str, ...]
     census: Census = field(default_factory=Census)
     faults: list[CheckpointError] = field(default_factory=list)
+    disagrees: bool = False
+    scratch: bytearray = field(default_factory=bytearray)
     strays: list[str] = field(default_factory=list)
 
 
@@ -83,10 +86,10 @@ def _read(reading: _Reading, where: Where) -> Checkpoint:
     if _CONFIG not in reading.names:
         reading.faults.append(_no_config())
     legacy = _read_object(reading, _QUANT_CONFIG)
-    weight_map = _read_index(reading)
-    shards = _shards(reading, weight_map)
-    _count_tensors(reading, shards, weight_map)
-    reading.faults += _contents_faults(reading, weight_map)
+    index = _read_index(reading)
+    shards = _shards(reading, index)
+    _count_tensors(reading, shards, index)
+    reading.faults += _contents_faults(reading, index)
     if reading.faults or config is None:
         raise _merged(reading.faults, where.model)
     return Checkpoint(
@@ -119,7 +122,7 @@ def _no_config() -> CheckpointError:
     )
 
 
-def _read_index(reading: _Reading) -> WeightMap | None:
+def _read_index(reading: _Reading) -> Index | None:
     if INDEX_FILE not in reading.names:
         return None
     try:
@@ -130,12 +133,12 @@ def _read_index(reading: _Reading) -> WeightMap | None:
         return None
 
 
-def _shards(reading: _Reading, weight_map: WeightMap | None) -> tuple[str, ...]:
+def _shards(reading: _Reading, index: Index | None) -> tuple[str, ...]:
     """Return the shards that can be opened; the others are faults."""
-    if weight_map is None and INDEX_FILE in reading.names:
+    if index is None and INDEX_FILE in reading.names:
         return ()  # The index itself is the fault; without it nothing is known.
     try:
-        shards = choose_shards(reading.names, weight_map)
+        shards = choose_shards(reading.names, index)
     except CheckpointError as error:
         reading.faults.append(error)
         return ()
@@ -145,34 +148,37 @@ def _shards(reading: _Reading, weight_map: WeightMap | None) -> tuple[str, ...]:
 
 
 def _count_tensors(
-    reading: _Reading, shards: tuple[str, ...], weight_map: WeightMap | None
+    reading: _Reading, shards: tuple[str, ...], index: Index | None
 ) -> None:
     for found in reading.files.read_headers(shards):
         if isinstance(found, CheckpointError):
             reading.faults.append(found)
             continue
         try:
-            header = parse_header(found.raw, label=found.shard)
-            sizes = reading.census.add(header)
-            if not tiles(header, sizes, body=found.body):
-                check_body(header, label=found.shard, body=found.body)
+            header = _count_shard(reading, found)
         except CheckpointError as error:
             reading.faults.append(error)
             continue
-        if weight_map is not None:
-            reading.strays += _strays(header, weight_map, found.shard)
+        if index is not None and not index.lists(found.shard, header.keys()):
+            reading.disagrees = True
+            reading.strays += _strays(header, index.weight_map, found.shard)
 
 
-def _strays(header: Header, weight_map: WeightMap, shard: str) -> list[str]:
+def _count_shard(reading: _Reading, found: RawHeader) -> Header:
+    """Return the header once its tensors are counted, and fill the file."""
+    header = parse_header(found.raw, label=found.shard, scratch=reading.scratch)
+    if not reading.census.add(header, body=found.body):
+        check_body(header, label=found.shard, body=found.body)
+    return header
+
+
+def _strays(header: Header, weight_map: Mapping[str, str], shard: str) -> list[str]:
     """Return the tensors of ``header`` that the index does not have in ``shard``."""
-    places = list(map(weight_map.get, header))
-    if places.count(shard) == len(places):
-        return []
-    return [name for name, place in zip(header, places, strict=True) if place != shard]
+    return [name for name in header if weight_map.get(name) != shard]
 
 
 def _contents_faults(
-    reading: _Reading, weight_map: WeightMap | None
+    reading: _Reading, index: Index | None
 ) -> Iterator[CheckpointError]:
     """Yield what is wrong with the shards taken together, once each can be read."""
     if reading.faults:
@@ -184,11 +190,9 @@ def _contents_faults(
             evidence=shown(repeated),
             fix="Remove the shards that do not belong to the checkpoint.",
         )
-    if weight_map is None or len(weight_map) == reading.census.tensors - len(
-        reading.strays
-    ):
+    if index is None or not reading.disagrees:
         return
-    absent = [name for name in weight_map if not reading.census.holds(name)]
+    absent = [name for name in index.weight_map if not reading.census.holds(name)]
     if absent:
         yield CheckpointError(
             f"`{INDEX_FILE}` names {len(absent):,} tensors that are in no shard.",

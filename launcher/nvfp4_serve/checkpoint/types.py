@@ -82,7 +82,10 @@ class ModuleGroup:
 
     def tensor(self, suffix: str) -> StoredTensor | None:
         """Return the tensor that is called ``suffix``, if the modules have it."""
-        return next((t for t in self.tensors if t.suffix == suffix), None)
+        for tensor in self.tensors:
+            if tensor.suffix == suffix:
+                return tensor
+        return None
 
 
 @dataclass(frozen=True, slots=True)
