@@ -100,6 +100,8 @@ class Census:
                 in_order = False
             cursor = end
             module, _, suffix = name.rpartition(".")
+            if not module:
+                suffix = name
             kind = suffix, entry.dtype, entry.shape, end - begin
             modules[module] = before(module, nothing)[kind]
         fit = all(map(_fits, modules.values()))
@@ -112,6 +114,7 @@ class Census:
     def holds(self, name: str) -> bool:
         """Return whether the tensor ``name`` was counted."""
         module, _, suffix = name.rpartition(".")
+        suffix = suffix if module else name
         held = self._modules.get(module, self._nothing)
         return any(kind[0] == suffix for kind in held.kinds())
 
@@ -125,7 +128,7 @@ class Census:
         if not twice:
             return []
         return [
-            f"{module}.{suffix}"
+            f"{module}.{suffix}" if module else suffix
             for module, held in self._modules.items()
             for suffix in twice.get(id(held), ())
         ]
