@@ -65,7 +65,7 @@ def exact_outcome(raw: bytes, body: int) -> Outcome:
         check_body(header, label=label, body=body)
     except CheckpointError as error:
         return error.problem, error.evidence, error.fix
-    found: Outcome = Counter()
+    found: Counter[tuple[object, ...]] = Counter()
     for name, entry in header.items():
         module, _, suffix = name.rpartition(".")
         begin, end = entry.data_offsets

@@ -1,92 +1,28 @@
 """What config.json and hf_quant_config.json say. Takes values; reads no file.
 
 The quantization that they describe is a claim; ``findings`` holds it against the
-tensors. Source of the keys: the exports of nvidia-modelopt 0.47.0 and
-compressed-tensors 0.20, and vLLM 0.32.0, ``transformers_utils/config.py``.
+tensors. ``schema`` has the keys.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-import msgspec
-
+from nvfp4_serve.checkpoint.schema import (
+    Group,
+    LegacyConfig,
+    ModelConfig,
+    Quantization,
+    TextConfig,
+    typed,
+)
 from nvfp4_serve.checkpoint.types import Attention, Checkpoint, Producer
-from nvfp4_serve.errors import CheckpointError
 
 #: Where models of several modalities keep the description of their language model.
 _TEXT_CONFIGS: Final = ("text_config", "llm_config", "language_config")
 #: Layers of these types keep keys and values; the others keep a state instead.
 _WITH_KV_CACHE: Final = {"full_attention", "sliding_attention", "chunked_attention"}
 _WITHOUT_KV_CACHE: Final = {"linear_attention", "mamba", "conv"}
-
-_T = TypeVar("_T")
-
-
-class _Text(msgspec.Struct, frozen=True):
-    """The keys of a language model's config that we read."""
-
-    num_hidden_layers: int | None = None
-    num_attention_heads: int | None = None
-    num_key_value_heads: int | None = None
-    hidden_size: int | None = None
-    head_dim: int | None = None
-    kv_lora_rank: int | None = None
-    max_position_embeddings: int | None = None
-    layer_types: tuple[str, ...] | None = None
-    compress_ratios: object = None
-
-
-class _Named(msgspec.Struct, frozen=True):
-    """The keys of config.json itself that we read."""
-
-    architectures: tuple[str, ...] | None = None
-
-
-class _Values(msgspec.Struct, frozen=True):
-    """How weights or activations are stored."""
-
-    num_bits: int | None = None
-    type: str | None = None
-    group_size: int | None = None
-
-
-class _Group(msgspec.Struct, frozen=True):
-    """One entry of ``config_groups``."""
-
-    weights: _Values | None = None
-    input_activations: _Values | None = None
-    targets: tuple[str, ...] | None = None
-    format: str | None = None
-
-
-class _Producer(msgspec.Struct, frozen=True):
-    name: str | None = None
-    version: str | None = None
-
-
-class _Quantization(msgspec.Struct, frozen=True):
-    """``quantization_config``, or ``quantization`` of hf_quant_config.json."""
-
-    quant_method: str | None = None
-    quant_algo: str | None = None
-    moe_quant_algo: str | None = None
-    format: str | None = None
-    group_size: int | None = None
-    kv_cache_quant_algo: str | None = None
-    kv_cache_scheme: _Values | str | None = None
-    config_groups: dict[str, _Group] | None = None
-    ignore: tuple[str, ...] | None = None
-    exclude_modules: tuple[str, ...] | None = None
-    quantized_layers: dict[str, object] | None = None
-    producer: _Producer | None = None
-    version: str | None = None
-
-
-class _Legacy(msgspec.Struct, frozen=True):
-    """hf_quant_config.json beside its ``quantization``."""
-
-    producer: _Producer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +76,8 @@ class Claim:
 
 def read_model(config: Mapping[str, object]) -> Model:
     """Return what config.json says of the model."""
-    text = _typed(_text_config(config), _Text, "config.json")
-    names = _typed(config, _Named, "config.json").architectures
+    text = typed(_text_config(config), TextConfig, "config.json")
+    names = typed(config, ModelConfig, "config.json").architectures
     return Model(
         architecture=names[0] if names else None,
         layers=text.num_hidden_layers,
@@ -172,7 +108,7 @@ def legacy_algorithm(checkpoint: Checkpoint) -> str | None:
     legacy = checkpoint.hf_quant_config
     if legacy is None or legacy.get("quantization") is None:
         return None
-    section = _typed(legacy["quantization"], _Quantization, "hf_quant_config.json")
+    section = typed(legacy["quantization"], Quantization, "hf_quant_config.json")
     return section.quant_algo
 
 
@@ -185,7 +121,7 @@ def _quantization_section(config: Mapping[str, object]) -> object:
 
 
 def _claim(section: object, file: str, producer: Producer | None) -> Claim:
-    said = _typed(section, _Quantization, file)
+    said = typed(section, Quantization, file)
     groups = tuple((said.config_groups or {}).values())
     sizes = {said.group_size} | {g.weights.group_size for g in groups if g.weights}
     algorithm = said.quant_algo or _format_algorithm(said, groups)
@@ -205,7 +141,7 @@ def _claim(section: object, file: str, producer: Producer | None) -> Claim:
     )
 
 
-def _format_algorithm(said: _Quantization, groups: tuple[_Group, ...]) -> str | None:
+def _format_algorithm(said: Quantization, groups: tuple[Group, ...]) -> str | None:
     """Return the algorithm of a config that names a format, as ModelOpt names it."""
     formats = {said.format} | {group.format for group in groups}
     words = {
@@ -223,7 +159,7 @@ def _format_algorithm(said: _Quantization, groups: tuple[_Group, ...]) -> str | 
     return known[0] if known else None
 
 
-def _quantizes_inputs(algorithm: str | None, groups: tuple[_Group, ...]) -> bool | None:
+def _quantizes_inputs(algorithm: str | None, groups: tuple[Group, ...]) -> bool | None:
     """Return whether activations are quantized.
 
     ``quant_algo: NVFP4`` with every ``input_activations`` null means weights only:
@@ -238,13 +174,13 @@ def _quantizes_inputs(algorithm: str | None, groups: tuple[_Group, ...]) -> bool
 
 
 def _narrow_targets(
-    groups: tuple[_Group, ...], layers: Mapping[str, object] | None
+    groups: tuple[Group, ...], layers: Mapping[str, object] | None
 ) -> tuple[str, ...]:
     named = {target for group in groups for target in group.targets or ()}
     return tuple(sorted((named - {"Linear"}) | set(layers or ())))
 
 
-def _kv_cache(said: _Quantization) -> str | None:
+def _kv_cache(said: Quantization) -> str | None:
     if said.kv_cache_quant_algo:
         return said.kv_cache_quant_algo.upper()
     scheme = said.kv_cache_scheme
@@ -255,7 +191,7 @@ def _kv_cache(said: _Quantization) -> str | None:
     )
 
 
-def _library(said: _Quantization) -> Producer | None:
+def _library(said: Quantization) -> Producer | None:
     """Return compressed-tensors, which names itself as the method."""
     if said.quant_method != "compressed-tensors":
         return None
@@ -265,7 +201,7 @@ def _library(said: _Quantization) -> Producer | None:
 def _legacy_producer(legacy: Mapping[str, object] | None) -> Producer | None:
     if legacy is None:
         return None
-    said = _typed(legacy, _Legacy, "hf_quant_config.json").producer
+    said = typed(legacy, LegacyConfig, "hf_quant_config.json").producer
     if said is None or said.name is None:
         return None
     return Producer(said.name, said.version)
@@ -279,7 +215,7 @@ def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
     return config
 
 
-def _attention(text: _Text) -> Attention | None:
+def _attention(text: TextConfig) -> Attention | None:
     """Return what the KV cache depends on; None for latent and unknown attention."""
     heads = text.num_key_value_heads or text.num_attention_heads
     head_dim = text.head_dim
@@ -292,21 +228,9 @@ def _attention(text: _Text) -> Attention | None:
     return Attention(layers, heads, head_dim)
 
 
-def _layers_with_kv_cache(text: _Text) -> int | None:
+def _layers_with_kv_cache(text: TextConfig) -> int | None:
     if text.layer_types is None:
         return text.num_hidden_layers
     if not set(text.layer_types) <= _WITH_KV_CACHE | _WITHOUT_KV_CACHE:
         return None
     return sum(kind in _WITH_KV_CACHE for kind in text.layer_types)
-
-
-def _typed(value: object, kind: type[_T], file: str) -> _T:
-    """Return ``value`` as ``kind``, keys that ``kind`` does not name left out."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(
-            f"`{file}` has a value of the wrong kind.",
-            evidence=(str(error),),
-            fix=f"Correct `{file}`, or take it from the original checkpoint.",
-        ) from error

@@ -5,15 +5,14 @@ Part of ``findings``; kept apart because it is about the config, not about a for
 
 import re
 from collections.abc import Callable, Iterator
-from fnmatch import translate
 from typing import Final
 
 from nvfp4_serve.checkpoint.config import Claim, legacy_algorithm
 from nvfp4_serve.checkpoint.encodings import FOREIGN, NVFP4, Encoding, weight_of
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
+from nvfp4_serve.checkpoint.patterns import matcher, too_slow
 from nvfp4_serve.checkpoint.types import Finding, Severity
-from nvfp4_serve.errors import CheckpointError
 
 #: What vLLM 0.32.0 takes from config.json (``quantization/modelopt.py``).
 _ALGORITHMS: Final = frozenset(
@@ -110,7 +109,9 @@ def _excluded_but_quantized(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
     if claim is None or not claim.ignore:
         return
-    is_ignored = _matcher(claim.ignore)
+    is_ignored = _is_ignored(evidence)
+    if is_ignored is None:
+        return
     # A native format may stay quantized where ModelOpt's is excluded: DeepSeek-V4
     # ignores its FP8 attention and its MXFP4 prediction layers.
     seen = [s for s in evidence.stored_as(*NVFP4) if is_ignored(s.group.example)]
@@ -129,7 +130,9 @@ def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
     if claim is None or not claim.nvfp4 or claim.targets or not evidence.has_nvfp4:
         return
-    is_ignored = _matcher(claim.ignore)
+    is_ignored = _is_ignored(evidence)
+    if is_ignored is None:
+        return
     for severity, labels in (
         (Severity.ERROR, _ALWAYS_QUANTIZED),
         (Severity.WARNING, _OFTEN_QUANTIZED),
@@ -205,39 +208,33 @@ def _is_linear(seen: Seen) -> bool:
     )
 
 
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Return whether a module is excluded, as the engine will see it.
-
-    ModelOpt's patterns are globs and parts of names; those of compressed-tensors are
-    names, or regular expressions behind ``re:``. vLLM 0.32.0: ``modelopt.py``
-    ``is_layer_excluded``; compressed-tensors: ``should_ignore_layer``.
-    """
-    exact = {p for p in patterns if not p.startswith("re:") and "*" not in p}
-    others = [_expression(p) for p in patterns if p not in exact]
-    try:
-        whole = re.compile("|".join(f"(?:{part})" for part in others) or r"(?!)")
-    except re.error as error:
-        raise CheckpointError(
-            "A pattern of the quantization config is not a regular expression.",
-            evidence=(str(error),),
-            fix="Correct `ignore` of `quantization_config`.",
-        ) from error
-    return lambda name: bool(whole.match(name)) or not exact.isdisjoint(_paths(name))
+def _is_ignored(evidence: Evidence) -> Callable[[str], bool] | None:
+    """Return whether a module is excluded; None where it takes too long to know."""
+    ignore = evidence.claim.ignore if evidence.claim is not None else ()
+    return None if _too_slow(evidence) else matcher(ignore)
 
 
-def _expression(pattern: str) -> str:
-    return pattern[3:] if pattern.startswith("re:") else translate(pattern)
+def _too_slow(evidence: Evidence) -> tuple[str, ...]:
+    ignore = evidence.claim.ignore if evidence.claim is not None else ()
+    return too_slow(ignore, (seen.group.example for seen in evidence.seen))
 
 
-def _paths(name: str) -> Iterator[str]:
-    """Yield every run of whole parts: ``a.b.c``, ``a.b``, ``b.c``, ``a``, ..."""
-    parts = name.split(".")
-    for begin in range(len(parts)):
-        for end in range(begin + 1, len(parts) + 1):
-            yield ".".join(parts[begin:end])
+def _slow_patterns(evidence: Evidence) -> Iterator[Finding]:
+    """A regular expression may take longer than anyone waits; the engine's too."""
+    claim, slow = evidence.claim, _too_slow(evidence)
+    if claim is not None and slow:
+        yield Finding(
+            "slow-pattern",
+            Severity.WARNING,
+            f"`{claim.file}` excludes modules by `{slow[0][:80]}`, and to match that "
+            "may take hours; what it excludes was not checked.",
+            "Write it without a repeated group and with few repeats; the engine "
+            "matches it with every module too.",
+        )
 
 
 CONTRADICTIONS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
+    _slow_patterns,
     _claimed_but_plain,
     _packed_but_unclaimed,
     _unsupported_algorithm,

@@ -48,8 +48,7 @@ class Index:
 
     def lists(self, shard: str, header: AbstractSet[str]) -> bool:
         """Return whether ``shard`` has the tensors that are listed, and no other."""
-        listed = self.listed[shard]
-        return len(listed) == len(header) and set(listed) == header
+        return set(self.listed[shard]) == header
 
 
 def parse_index(data: bytes, names: tuple[str, ...]) -> Index:

@@ -1,16 +1,12 @@
 """A model on the Hugging Face Hub. The only module that uses the network.
 
-Small files are read whole. Of a shard two ranges are read: the 8 bytes that tell the
-length of the header, and the header; so not one byte of a weight is asked for.
+Small files are read whole; of a shard ``ranges`` reads the header only.
 """
 
 import logging
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -41,19 +37,16 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from nvfp4_serve import __version__
 from nvfp4_serve.checkpoint.folder import Folder
-from nvfp4_serve.checkpoint.header import PREFIX_BYTES, header_length
 from nvfp4_serve.checkpoint.index import ENDING
+from nvfp4_serve.checkpoint.ranges import read_headers
 from nvfp4_serve.checkpoint.read import Where, read_files
 from nvfp4_serve.checkpoint.smallfile import check_size
 from nvfp4_serve.checkpoint.types import Checkpoint, RawHeader
 from nvfp4_serve.errors import CheckpointError
 
-#: Shards that are asked for at the same time.
-_PARALLEL: Final = 16
 #: Times that a busy Hub (429, 5xx) is asked again, and seconds before the first.
 _RETRIES: Final = 2
 _RETRY_WAIT: Final = 0.2
-_PARTIAL_CONTENT: Final = 206
 _RANGE_NOT_SATISFIABLE: Final = 416
 _LOG_IN: Final = "Log in with `hf auth login`, or set HF_TOKEN."
 
@@ -143,56 +136,7 @@ class HubFiles:
         self, names: Iterable[str]
     ) -> Iterator[RawHeader | CheckpointError]:
         """Yield the header of each shard, in order; several are under way at once."""
-        waiting = iter(names)
-        pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="header")
-        try:
-            # A window and not everything at once: headers may be 100 MB each.
-            under_way: deque[Future[RawHeader | CheckpointError]] = deque(
-                pool.submit(self._read_header, name)
-                for name in islice(waiting, _PARALLEL)
-            )
-            while under_way:
-                yield under_way.popleft().result()
-                under_way.extend(
-                    pool.submit(self._read_header, name) for name in islice(waiting, 1)
-                )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _read_header(self, name: str) -> RawHeader | CheckpointError:
-        try:
-            prefix, size, url = self._read_range(self._url(name), name, 0, PREFIX_BYTES)
-            length = header_length(prefix, label=name, size=size)
-            end = PREFIX_BYTES + length
-            # The answer's own address: what redirected us need not do so again.
-            raw, _, _ = self._read_range(url, name, PREFIX_BYTES, end)
-        except CheckpointError as error:
-            return error
-        return RawHeader(name, raw, size - end)
-
-    def _read_range(
-        self, url: str, name: str, begin: int, end: int
-    ) -> tuple[bytes, int, str]:
-        """Return the bytes, the size of the whole file, and the address it is at."""
-        wanted = {"range": f"bytes={begin}-{end - 1}", "accept-encoding": "identity"}
-        with self._open(url, name, wanted) as response:
-            if response.status_code != _PARTIAL_CONTENT:
-                raise CheckpointError(
-                    f"The server does not serve ranges of `{name}`: asked for "
-                    f"{end - begin} bytes, it answers with status "
-                    f"{response.status_code} and the whole file.",
-                    fix="Download the checkpoint, and give its folder; a proxy that "
-                    "drops the Range header may be in between.",
-                )
-            size = _total_size(response.headers.get("content-range", ""), name)
-            data = b"".join(_at_most(response.iter_raw(), end - begin))
-            if len(data) < min(end, size) - begin:
-                raise CheckpointError(
-                    f"The answer for `{name}` ended after {len(data):,} of "
-                    f"{end - begin:,} bytes.",
-                    fix="Try again; the connection or a proxy cut it.",
-                )
-            return data, size, str(response.url)
+        return read_headers(names, url_of=self._url, ask=self._open)
 
     def _url(self, name: str) -> str:
         return hf_hub_url(
@@ -250,28 +194,6 @@ def _cached_snapshot(model: str, revision: str | None) -> Path | None:
 def _read_snapshot(model: str, snapshot: Path) -> Checkpoint:
     where = Where(model, str(snapshot), snapshot.name)
     return read_files(Folder(snapshot), where)
-
-
-def _at_most(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """Yield ``chunks`` up to ``limit`` bytes, whatever a server sends."""
-    left = limit
-    for chunk in chunks:
-        yield chunk[:left]
-        left -= len(chunk)
-        if left <= 0:
-            return
-
-
-def _total_size(content_range: str, name: str) -> int:
-    """Return the size in ``bytes 0-7/1234``."""
-    total = content_range.rpartition("/")[2]
-    if not total.isdigit():
-        raise CheckpointError(
-            f"The server does not say how large `{name}` is "
-            f"(Content-Range: {content_range or 'absent'}).",
-            fix="Download the checkpoint, and give its folder.",
-        )
-    return int(total)
 
 
 def _host(url: str) -> str:
