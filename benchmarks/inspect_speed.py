@@ -9,7 +9,6 @@ every reader in a process of its own, prints a table, and writes
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,9 @@ from pathlib import Path
 from synthetic import Made, Shape, make_checkpoint
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "inspect.json"
 #: Environment for what is only compared with; made once, and kept.
 OTHERS = HERE.parent / ".cache" / "bench-safetensors"
-REPEATS = 5
+REPEATS = 9
 MIB = 1 << 20
 
 
@@ -99,14 +97,16 @@ def _ignore(_: object) -> None:
 
 
 def measure_here(reader: str, folder: Path) -> None:
-    """Print the seconds and the peak memory of one reader in this very process."""
+    """Print the time and the peak memory of one reader in this very process."""
     work = READERS[reader](folder)
-    # Of the processor, not of the clock: another process must not count. Everything
-    # here is one thread, and its files are in the page cache.
-    begin = time.process_time()
+    begin, of_processor = time.perf_counter(), time.process_time()
     work()
-    seconds = time.process_time() - begin
-    print(json.dumps({"seconds": seconds, "peak": peak_memory()}))
+    taken = {
+        "seconds": time.perf_counter() - begin,
+        "cpu_seconds": time.process_time() - of_processor,
+        "peak": peak_memory(),
+    }
+    print(json.dumps(taken))
 
 
 def peak_memory() -> int:
@@ -123,7 +123,8 @@ def measure(readers: dict[str, str], folder: Path) -> dict[str, dict[str, float]
     """Return the least seconds and the largest peak of several processes.
 
     ``readers`` are names, and the Python that runs each. They take turns, so that a
-    busy minute of the machine meets all of them.
+    busy minute of the machine meets all of them; the least is the clock's time with
+    the least of other processes in it. All files are in the page cache.
     """
     runs: dict[str, list[dict[str, float]]] = {reader: [] for reader in readers}
     for _ in range(REPEATS):
@@ -134,6 +135,7 @@ def measure(readers: dict[str, str], folder: Path) -> dict[str, dict[str, float]
     return {
         reader: {
             "seconds": round(min(run["seconds"] for run in each), 4),
+            "cpu_seconds": round(min(run["cpu_seconds"] for run in each), 4),
             "peak_mib": round(max(run["peak"] for run in each) / MIB, 1),
         }
         for reader, each in runs.items()
@@ -233,24 +235,6 @@ def judge(
     return targets
 
 
-def machine() -> dict[str, object]:
-    """Return what the numbers were measured on."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "load": [round(load, 2) for load in os.getloadavg()],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "huggingface_hub": version("huggingface_hub"),
-        "msgspec": version("msgspec"),
-    }
-
-
 def main() -> int:
     """Measure everything, print the table, write the results."""
     with tempfile.TemporaryDirectory() as name:
@@ -265,7 +249,8 @@ def main() -> int:
     for reader, taken in local.items():
         ratio = taken["seconds"] / local["ours"]["seconds"]
         print(
-            f"  {WORDS[reader]:<34} {taken['seconds']:6.2f} s"
+            f"  {WORDS[reader]:<34} {taken['seconds']:6.3f} s"
+            f"  ({taken['cpu_seconds']:5.3f} s of the processor)"
             f"  {taken['peak_mib']:6.1f} MiB  {ratio:5.2f} x ours"
         )
     for step in growth:
@@ -273,16 +258,19 @@ def main() -> int:
     print(f"  remote: {remote}")
     for target, met in targets.items():
         print(f"  {'ok ' if met else 'NO '} {target}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    results = {
-        "machine": machine(),
+    result = {
+        "versions": {name: version(name) for name in ("huggingface_hub", "msgspec")},
+        "load": [round(load, 2) for load in os.getloadavg()],
         "checkpoint": asdict(made),
         "local": local,
         "growth": growth,
         "remote": remote,
         "targets": targets,
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    # Not at the top: the Python that has safetensors has no launcher.
+    from record import write_result
+
+    write_result("inspect", result)
     return 0 if all(targets.values()) else 1
 
 

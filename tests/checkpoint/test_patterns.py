@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.types import Finding
