@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import tty
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,7 @@ def _run(
 def _terminal() -> tuple[int, int]:
     """Return a terminal as large as ours, so that uv draws its progress bars."""
     ours, theirs = pty.openpty()
+    tty.setraw(theirs)  # Line ends are for the real terminal to make.
     with contextlib.suppress(OSError):
         columns, rows = shutil.get_terminal_size()
         size = rows.to_bytes(2, sys.byteorder) + columns.to_bytes(2, sys.byteorder)
