@@ -74,7 +74,7 @@ def _common(
 ) -> tuple[Choice, ...]:
     choices = [
         Choice("--host", request.host, *_why_host(request.host)),
-        Choice("--port", str(request.port), "Where you asked for it.", "--port"),
+        Choice("--port", str(request.port), "Where requests go to.", "--port"),
         Choice(
             "--served-model-name",
             name,
