@@ -45,7 +45,7 @@ demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 
 # The lists hold what is pinned already where that still serves; delete one to renew it.
 requirements: setup ## pin the packages of both engines, with hashes
-	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.txt \
+	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.in \
 	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt
 	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
