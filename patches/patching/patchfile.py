@@ -108,7 +108,7 @@ def _changes(name: str, lines: list[str]) -> list[FileChange]:
 
 
 def _path(name: str, line: str) -> str:
-    path = line[4:].split()[0]
+    path = line[4:].split(maxsplit=1)[0]
     parts = path.split("/")
     if parts[0] != "b" or len(parts) < 2 or set(parts[1:]) & {"", ".", ".."}:
         raise PatchFault(

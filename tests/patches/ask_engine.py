@@ -58,7 +58,9 @@ def main(requests: Path, answers: Path) -> None:
     told = {}
     for request in json.loads(requests.read_text()):
         try:
-            told[request["name"]] = {"logprobs": ask(request["model"], request["flags"])}
+            told[request["name"]] = {
+                "logprobs": ask(request["model"], request["flags"])
+            }
         except Exception:  # noqa: BLE001  (the test reads it)
             told[request["name"]] = {"error": traceback.format_exc()}
         cleanup_dist_env_and_memory()

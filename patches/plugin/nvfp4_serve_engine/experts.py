@@ -70,7 +70,7 @@ class _DequantizedOnce:
             # wrongly without a word.
             limit = moe_config.swiglu_limit
             return False, f"kernel does not clamp SwiGLU (swiglu_limit={limit})"
-        plain = super(_DequantizedOnce, cls)
+        plain = super()
         supported: tuple[bool, str | None] = plain.is_supported_config(  # type: ignore[misc]
             cls, moe_config, weight_key, activation_key, activation_format
         )
@@ -100,6 +100,7 @@ class _DequantizedOnce:
         for name in _WEIGHT_SCALES + _INPUT_SCALES + _DIVISORS:
             if hasattr(layer, name):
                 delattr(layer, name)
+        logger.info_once("Using %s for NVFP4 MoE", type(self).__name__)
         logger.info_once(
             "NVFP4 experts are dequantised once at load to %s; "
             "activations are not quantised on this CPU.",

@@ -16,8 +16,7 @@ def register() -> None:
     if _registered:
         return
     _registered = True
-    if not parent_death.is_first_process():
-        parent_death.follow_engine()
+    parent_death.follow_engine()
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
