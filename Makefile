@@ -50,10 +50,13 @@ requirements: setup ## pin the packages of both engines, with hashes
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt
 	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
 
+example: setup ## make the example again, with real ModelOpt; five minutes
+	"$$($(BIN)/python tests/twins/producer.py)" examples/make_sonnet.py
+
 patches: setup ## check the patch series: headers, order, lock
 	$(BIN)/python -I patches/series.py check
 
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo patches bench
+.PHONY: requirements help setup check fmt engine test demo example patches bench

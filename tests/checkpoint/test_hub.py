@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+
 from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
 from hub_server import COMMIT, Hub, running_hub
-from huggingface_hub import constants, hf_hub_download, snapshot_download
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
 from nvfp4_serve.errors import CheckpointError
 

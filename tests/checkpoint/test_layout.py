@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from checkpoint.builders import (
     MOE_PARAMETERS,
     NVFP4_CONFIG,

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
+
 from checkpoint.builders import (
     modelopt_moe,
     write_checkpoint,

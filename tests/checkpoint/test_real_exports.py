@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from checkpoint.builders import write_shard
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.types import Attention, Producer
