@@ -97,11 +97,12 @@ def _measure(
 
 
 def _ask(child: subprocess.Popen[str], batch: int) -> float:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(f"{batch}\n")
-    child.stdin.flush()
-    for line in child.stdout:
+    told, heard = child.stdin, child.stdout
+    if told is None or heard is None:
+        raise ValueError("the child has no pipes")
+    told.write(f"{batch}\n")
+    told.flush()
+    for line in heard:
         if line.startswith("tokens/s "):
             return float(line.split()[1])
     raise SystemExit("a model did not load; run with --child MODEL to see why")

@@ -44,8 +44,8 @@ class Bench:
         self.site = folder / "site-packages"
         self.series_folder = self.root / "vllm" / "1.0"
         shutil.copytree(
-            TOP / "patches" / "patching",
-            self.root / "patching",
+            TOP / "patches" / "tool",
+            self.root / "tool",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
         shutil.copy(TOP / "patches" / "series.py", self.root)

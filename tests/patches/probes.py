@@ -1,4 +1,4 @@
-"""See whether vLLM shows the bugs that our patches are for; run with an engine's Python.
+"""See whether vLLM shows the bugs of our patches; run it with an engine's Python.
 
 Usage: python probes.py REPORT.json
 
@@ -27,17 +27,17 @@ from vllm.platforms import current_platform
 ROWS, COLS = 48, 64
 
 
-class _Kernel(linear.NvFp4LinearKernel):
+class _Kernel(linear.NvFp4LinearKernel):  # type: ignore[misc]
     """A kernel that a platform could bring: it does nothing."""
 
     serves_w4a16 = True
 
     @classmethod
-    def is_supported(cls, compute_capability: int | None = None) -> Any:
+    def is_supported(cls, _: int | None = None) -> Any:
         return True, None
 
     @classmethod
-    def can_implement(cls, config: Any) -> Any:
+    def can_implement(cls, _: Any) -> Any:
         return True, None
 
     def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
@@ -49,11 +49,8 @@ class _Kernel(linear.NvFp4LinearKernel):
 
 def cli_distribution_name() -> str:
     """`vllm --version` must tell the version, under whatever name vLLM is installed."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['vllm', '--version']\n"
-         "from vllm.entrypoints.cli.main import main; main()"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-I", "-m", "vllm.entrypoints.cli.main", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0 and done.stdout.strip().startswith("0.32.0"):
         return "right"
     return f"vllm --version: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
@@ -65,7 +62,7 @@ def nvfp4_registered_experts() -> str:
         return "there is no way to register NVFP4 experts"
     from vllm.model_executor.layers.fused_moe.experts import cpu_moe
 
-    class Experts(cpu_moe.CPUUnquantizedExperts):
+    class Experts(cpu_moe.CPUUnquantizedExperts):  # type: ignore[misc]
         @staticmethod
         def is_supported_config(*_: Any) -> tuple[bool, None]:
             return True, None
@@ -143,7 +140,7 @@ class _plausible_empty:  # noqa: N801  (used as a function)
 
     def __enter__(self) -> None:
         self._empty = torch.empty
-        torch.empty = lambda *shape, **options: torch.ones(*shape, **options)
+        torch.empty = torch.ones
 
     def __exit__(self, *_: object) -> None:
         torch.empty = self._empty

@@ -1,4 +1,4 @@
-"""The patch ``cli-distribution-name``: the bug is there without it, and gone with it."""
+"""The patch ``cli-distribution-name``: the bug without it and with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The patch ``engine-core-plugins-first``: the bug is there without it, else gone."""
+"""The patch ``engine-core-plugins-first``: the bug without it and with it."""
 
 from __future__ import annotations
 

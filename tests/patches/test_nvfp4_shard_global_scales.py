@@ -1,4 +1,4 @@
-"""The patch ``nvfp4-shard-global-scales``: the bug is there without it, and gone with it."""
+"""The patch ``nvfp4-shard-global-scales``: the bug without it and with it."""
 
 from __future__ import annotations
 

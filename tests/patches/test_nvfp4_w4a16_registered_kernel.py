@@ -1,4 +1,4 @@
-"""The patch ``nvfp4-w4a16-registered-kernel``: the bug is there without it, and gone with it."""
+"""The patch ``nvfp4-w4a16-registered-kernel``: the bug without it and with it."""
 
 from __future__ import annotations
 

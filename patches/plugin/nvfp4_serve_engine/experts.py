@@ -59,7 +59,7 @@ class _DequantizedOnce:
 
     @staticmethod
     def is_supported_config(
-        cls: type[mk.FusedMoEExperts],
+        cls: type[mk.FusedMoEExperts],  # noqa: PLW0211  (vLLM passes it by hand)
         moe_config: FusedMoEConfig,
         weight_key: QuantKey | None,
         activation_key: QuantKey | None,

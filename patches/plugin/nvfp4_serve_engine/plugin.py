@@ -1,4 +1,4 @@
-"""The entry point of ``vllm.general_plugins``: vLLM calls it in each of its processes."""
+"""The ``vllm.general_plugins`` entry point; vLLM calls it in each of its processes."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.patchfile import FIELDS, Patch
 from patching.patchset import (
     PatchSet,
@@ -38,7 +38,7 @@ def check_folder(root: Path, version: str) -> str:
     """Check headers, series, lock and text of one version's folder.
 
     Raises:
-        PatchFault: Something is wrong; all faults are told together.
+        PatchError: Something is wrong; all faults are told together.
     """
     patch_set = load_patch_set(root, version)
     faults = _series_faults(patch_set)
@@ -53,7 +53,7 @@ def check_folder(root: Path, version: str) -> str:
     if touched != set(lock["files"]):
         faults.append("lock.json: it does not hold exactly the touched files")
     if faults:
-        raise PatchFault(
+        raise PatchError(
             f"The patches for vLLM {version} are not in order.",
             evidence=tuple(faults),
             fix="Correct each; the rules are in docs/patches.md.",
