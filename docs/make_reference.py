@@ -54,7 +54,7 @@ def _help(path: list[str]) -> str:
 def _context(
     command: click.Command, name: str, parent: click.Context | None
 ) -> click.Context:
-    settings = {**command.context_settings, "max_content_width": 80}
+    settings = {**command.context_settings, "terminal_width": 80}
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 
