@@ -7,10 +7,11 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.options import asked, layout_for, model_arguments, plan_for
+from nvfp4_serve.cli.options import asked, model_arguments, plan_for
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
+from nvfp4_serve.host import detect_host
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.ready.canary import read_canary
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
@@ -67,7 +68,7 @@ def serve(
         with signals.allowed():
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
-            plan = plan_for(wanted, layout_for(wanted))
+            plan = plan_for(wanted, detect_host())
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
