@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import vllm.model_executor.layers.fused_moe.oracle.nvfp4 as oracle
 from vllm.config import VllmConfig, set_current_vllm_config
+from vllm.distributed import init_distributed_environment, initialize_model_parallel
 from vllm.model_executor.kernels import linear
 from vllm.model_executor.layers.quantization import modelopt
 from vllm.model_executor.layers.quantization.compressed_tensors.schemes import (
@@ -236,6 +237,15 @@ PROBES = (
 def main(report: Path) -> None:
     """Run every probe and write what each saw."""
     with set_current_vllm_config(VllmConfig()):
+        # vLLM's parameters ask for their place in the group: here a group of one.
+        init_distributed_environment(
+            world_size=1,
+            rank=0,
+            distributed_init_method=f"file://{report.absolute()}.group",
+            local_rank=0,
+            backend="gloo",
+        )
+        initialize_model_parallel()
         seen = {probe.__name__: probe() for probe in PROBES}
     report.write_text(json.dumps(seen))
 

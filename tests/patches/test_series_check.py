@@ -80,23 +80,25 @@ def test_a_patch_that_is_not_in_the_series_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"),
-    [("vllm/1.0/hello.patch", "patches"), ("plugin/our_plugin/__init__.py", "plugin")],
+    ("path", "named"),
+    [
+        ("vllm/1.0/hello.patch", "patches: hello.patch"),
+        ("plugin/our_plugin/__init__.py", "plugin: our_plugin/__init__.py"),
+    ],
 )
 def test_a_lock_that_is_not_current_is_refused(
-    bench: Bench, path: str, kind: str
+    bench: Bench, path: str, named: str
 ) -> None:
-    with (bench.root / path).open("a") as stream:
-        stream.write("\n")
+    text = (bench.root / path).read_text()
+    changed = text.replace("hello twice", "hello again").replace("'x'", "'y'")
+    bench.write(bench.root / path, changed)
 
     for verb in (["check"], ["apply", bench.site]):
         done = bench.run(*verb)
 
         assert done.returncode == 60
         assert "lock of 1.0 is not current" in done.stderr
-        assert (
-            f"{kind}: {path.rpartition('/')[2]}" in done.stderr or kind in done.stderr
-        )
+        assert f"  {named}\n" in done.stderr
 
 
 def test_lock_prints_what_changed(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import vllm.model_executor.layers.fused_moe.modular_kernel as mk
@@ -70,8 +71,9 @@ class _DequantizedOnce:
             # wrongly without a word.
             limit = moe_config.swiglu_limit
             return False, f"kernel does not clamp SwiGLU (swiglu_limit={limit})"
-        plain = super()
-        supported: tuple[bool, str | None] = plain.is_supported_config(  # type: ignore[misc]
+        # ``super()`` looks at ``cls`` here, which vLLM passes by hand.
+        plain: Any = super()
+        supported: tuple[bool, str | None] = plain.is_supported_config(
             cls, moe_config, weight_key, activation_key, activation_format
         )
         return supported
