@@ -53,8 +53,9 @@ requirements: setup ## pin the packages of both engines, with hashes
 example: setup ## make the example again, with real ModelOpt; five minutes
 	"$$($(BIN)/python tests/twins/producer.py)" examples/make_sonnet.py
 
-patches: setup ## check the patch series: headers, order, lock
+patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
+	$(BIN)/python -m pytest -q tests/patches
 
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py

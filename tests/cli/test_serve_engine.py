@@ -102,7 +102,7 @@ def test_a_right_engine_that_is_interrupted_leaves_nothing(tmp_path: Path) -> No
         assert list_instances() == ()
 
 
-@pytest.mark.parametrize("name", ["VLLM::Worker", "first"])
+@pytest.mark.parametrize("name", ["VLLM::EngineCor", "first"])
 def test_an_engine_of_which_a_process_is_killed_while_it_serves_is_reported_and_gone(
     tmp_path: Path, name: str
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from engines import engine_python, pristine_python
 from patches.probing import Probes
+from twins.producer import producer_python
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -93,32 +95,26 @@ def bench(tmp_path: Path) -> Bench:
     return made
 
 
-def _engine(variable: str, what: str) -> str:
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"no {what}: set {variable} to the Python of one")
-    return python
-
-
 @pytest.fixture(scope="session")
 def patched() -> str:
     """Return the Python of an engine with our patches."""
-    return _engine("NVFP4_TEST_ENGINE", "patched engine")
+    return str(engine_python())
 
 
 @pytest.fixture(scope="session")
 def pristine() -> str:
     """Return the Python of an engine as it was published."""
-    return _engine("NVFP4_TEST_ENGINE_PRISTINE", "pristine engine")
+    return str(pristine_python())
 
 
 @pytest.fixture(scope="session")
 def producer() -> str:
     """Return the Python of an environment with real ModelOpt."""
-    return _engine("NVFP4_TEST_PRODUCER", "environment of ModelOpt")
+    return str(producer_python())
 
 
 @pytest.fixture(scope="session")
-def probes(patched: str, tmp_path_factory: pytest.TempPathFactory) -> Probes:
-    pristine = _engine("NVFP4_TEST_ENGINE_PRISTINE", "pristine engine")
+def probes(
+    patched: str, pristine: str, tmp_path_factory: pytest.TempPathFactory
+) -> Probes:
     return Probes({"patched": patched, "pristine": pristine}, tmp_path_factory)

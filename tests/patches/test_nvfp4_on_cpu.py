@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from patches.plain_twin import (
     make_plain_twin,
     read_safetensors,

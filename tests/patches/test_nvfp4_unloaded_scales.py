@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from patches.probing import BugPresentError, Probes
 
 pytestmark = pytest.mark.engine

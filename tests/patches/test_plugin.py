@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from patches.plain_twin import plain_float32, to_bfloat16
 
 pytestmark = pytest.mark.engine

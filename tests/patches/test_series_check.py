@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from patches.conftest import HEADER, PATCH, TOP, Bench
 
 SERIES = TOP / "patches" / "series.py"

@@ -155,3 +155,23 @@ def test_the_planned_kernels_must_show_in_the_log() -> None:
     assert [pattern.split()[0] for pattern in mixed.expect.log_must] == ["NVFP4"]
     assert len(plan().expect.log_must) == 2
     assert plan(schemes={"attention": "BF16"}).expect.log_must == ()
+
+
+def test_one_worker_runs_beside_the_core_and_counts_its_threads() -> None:
+    variables = dict(plan(host=cpu_host(cpus=6)).env)
+
+    assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert variables["OMP_NUM_THREADS"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"), [(2, ()), (1, ("-tp", "2"))], ids=["two-sockets", "two-workers"]
+)
+def test_more_than_one_worker_or_node_is_left_to_the_engine(
+    nodes: int, words: tuple[str, ...]
+) -> None:
+    made = plan(host=cpu_host(numa_nodes=nodes), request=Request(extra=words))
+
+    assert not {"VLLM_ENABLE_V1_MULTIPROCESSING", "OMP_NUM_THREADS"} & set(
+        dict(made.env)
+    )

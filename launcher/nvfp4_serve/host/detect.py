@@ -6,7 +6,7 @@ import platform
 import shutil
 
 from nvfp4_serve.errors import HostError
-from nvfp4_serve.host.memory import read_memory
+from nvfp4_serve.host.memory import read_memory, read_numa_nodes
 from nvfp4_serve.host.types import Gpu, Host
 
 
@@ -22,6 +22,7 @@ def detect_host() -> Host:
         recorded=True,
         architecture=platform.machine(),
         cpus=len(os.sched_getaffinity(0)),
+        numa_nodes=read_numa_nodes(),
         memory_total=memory.total,
         memory_available=memory.available,
         cxx_compiler=shutil.which("g++") or shutil.which("c++"),
