@@ -109,6 +109,7 @@ def test_a_machine_without_a_compiler_is_told_why_torch_compile_is_off() -> None
 
     (reason,) = (r for r in made.because if r.flag == "--enforce-eager")
     assert "compiler" in reason.why
+    assert dict(made.env)["TORCH_COMPILE_DISABLE"] == "1"
 
 
 def test_load_tracking_is_on_except_where_it_refuses_right_checkpoints() -> None:
@@ -127,6 +128,7 @@ def test_a_flag_of_the_users_replaces_ours_in_either_form() -> None:
 
     assert "--enforce-eager" not in made.argv
     assert made.argv[-1] == "--no_enforce-eager"
+    assert "TORCH_COMPILE_DISABLE" not in dict(made.env)
 
 
 def test_a_hub_checkpoint_is_pinned_to_the_commit_that_was_read() -> None:

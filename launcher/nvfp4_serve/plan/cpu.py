@@ -21,6 +21,7 @@ OVERHEAD: Final = 2 * GIB
 _BLOCK: Final = 128
 #: Whole contexts that the cache should hold: enough for a few users at once.
 _CONTEXTS: Final = 4
+_EAGER: Final = "--enforce-eager"
 _SMALLEST_CACHE: Final = 256 * MIB
 #: Flags with which there is more than one worker, or another way to start it.
 _MANY_PROCESSES: Final = frozenset(
@@ -83,7 +84,7 @@ def cpu_choices(
             "a fixed share of the machine, whatever else runs on it.",
             "vLLM 0.32.0, v1/worker/cpu_worker.py, determine_available_memory",
         ),
-        _eager(host),
+        *(_eager(host) if _EAGER not in asked else ()),
         *(_one_process(host) if is_one_process else ()),
     )
 
@@ -110,14 +111,23 @@ def _one_process(host: Host) -> tuple[Choice, ...]:
     )
 
 
-def _eager(host: Host) -> Choice:
+def _eager(host: Host) -> tuple[Choice, ...]:
     if host.cxx_compiler is None:
         why = "torch.compile needs a C++ compiler, and this machine has none."
         source = "torch 2.13.0, _inductor/cpp_builder.py, InvalidCxxCompiler"
     else:
         why = "The first answer comes before torch.compile would be done."
         source = "measured: 31 s to /health on 2 cores; compiled 78 s, cached 50 s"
-    return Choice("--enforce-eager", None, why, source)
+    return (
+        Choice(_EAGER, None, why, source),
+        Choice(
+            "TORCH_COMPILE_DISABLE",
+            "1",
+            "The model is not compiled, but the sampler's logprobs are, at the first "
+            "request that asks for them: seconds, and a C++ compiler.",
+            "vLLM 0.32.0, v1/sample/ops/logprobs.py, batched_count_greater_than",
+        ),
+    )
 
 
 def _too_big(layout: Layout, host: Host, cache: int) -> DoesNotFitError:
