@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 EXAMPLE := examples/sonnet-18-nvfp4
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
@@ -42,10 +43,21 @@ test: setup engine ## every test; makes the engine and the producer by itself
 demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 	$(BIN)/python examples/demo.py $(EXAMPLE)
 
-patches: setup ## check the patch series: headers, order, lock
+# The lists hold what is pinned already where that still serves; delete one to renew it.
+requirements: setup ## pin the packages of both engines, with hashes
+	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.in \
+	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
+	  requirements/engine-cpu.in -o requirements/engine-cpu.txt
+	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
+
+example: setup ## make the example again, with real ModelOpt; five minutes
+	"$$($(BIN)/python tests/twins/producer.py)" examples/make_sonnet.py
+
+patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
+	$(BIN)/python -m pytest -q tests/patches
 
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: help setup check fmt engine test demo patches bench
+.PHONY: requirements help setup check fmt engine test demo example patches bench

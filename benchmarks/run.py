@@ -8,21 +8,45 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("inspect_speed", "startup", "launcher_overhead", "cpu_tokens")
+from nvfp4_serve.runtime.engine import find_engine
+from nvfp4_serve.runtime.identity import engine_spec
+
+TOP = Path(__file__).parents[1]
 
 
 def main() -> int:
     """Run all of them; return 1 when one could not be run."""
-    failed = [name for name in BENCHMARKS if not _run(name)]
+    engine = find_engine(engine_spec("cpu"))
+    if engine is None:
+        print("the engine is not installed: `make engine`", file=sys.stderr)
+        return 1
+    tokens = ("--engine", str(engine.python), "--producer", _producer())
+    benchmarks = {
+        "inspect_speed": (),
+        "startup": (),
+        "launcher_overhead": (),
+        "cpu_tokens": tokens,
+    }
+    failed = [name for name, words in benchmarks.items() if not _run(name, words)]
     if failed:
         print(f"not run to the end: {', '.join(failed)}", file=sys.stderr)
     return len(failed) > 0
 
 
-def _run(name: str) -> bool:
+def _producer() -> str:
+    """Return the Python of ModelOpt's environment; it is made if it is missing."""
+    program = TOP / "tests/twins/producer.py"
+    done = subprocess.run(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _run(name: str, words: tuple[str, ...]) -> bool:
     print(f"\n== {name}", flush=True)
     program = Path(__file__).with_name(f"{name}.py")
-    return not subprocess.run([sys.executable, str(program)], check=False).returncode
+    done = subprocess.run([sys.executable, str(program), *words], check=False)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

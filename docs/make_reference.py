@@ -54,7 +54,7 @@ def _help(path: list[str]) -> str:
 def _context(
     command: click.Command, name: str, parent: click.Context | None
 ) -> click.Context:
-    settings = {**command.context_settings, "max_content_width": 80}
+    settings = {**command.context_settings, "terminal_width": 80}
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 
@@ -66,20 +66,13 @@ def _errors() -> str:
         says = inspect.getdoc(kind) if kind else _OTHERS[code]
         rows.append(f"| {code.value} | {code.name} | {says} |")
     tree = str(errors.__doc__).partition("\n\n")[2].rstrip()
-    return (
-        "\n\n".join(
-            (
-                "# Exit codes and errors",
-                NOTE,
-                "Every error says what is wrong with the value, what shows it, and what to "
-                "do.\nErrors go to stderr; scripts may rely on the codes.",
-                "\n".join(rows),
-                f"```\n{inspect.cleandoc(tree)}\n```",
-            )
-        )
-        + "\n"
-    )
+    parts = ("# Exit codes and errors", NOTE, _ABOUT_ERRORS, "\n".join(rows))
+    return "\n\n".join((*parts, f"```\n{inspect.cleandoc(tree)}\n```")) + "\n"
 
+
+_ABOUT_ERRORS = """\
+Every error says what is wrong with the value, what shows it, and what to do.
+Errors go to stderr; scripts may rely on the codes."""
 
 _OTHERS = {
     ExitCode.OK: "It did what was asked.",

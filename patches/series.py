@@ -1,6 +1,6 @@
 """Apply our patches to an installed vLLM. Standard library only; never imports vLLM.
 
-Run it with the engine's own Python: ``python -I patches/series.py apply SITE_PACKAGES``.
+Run it with the engine's own Python: ``python -I series.py apply SITE_PACKAGES``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 # ``-I`` leaves the script's folder out of the path.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "tool"))
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.inspection import check_folder, listed
 from patching.installation import apply, verify
 from patching.patchset import (
@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         print(options.verb(options), end="")
-    except PatchFault as fault:
-        print(fault.text(), end="", file=sys.stderr)
+    except PatchError as error:
+        print(error.text(), end="", file=sys.stderr)
         return EXIT_PATCH
     return 0
 
@@ -50,8 +50,8 @@ def patch_digest(root: Path, version: str | None = None) -> str:
     """
     known = known_versions(root)
     chosen = known[0] if version is None and len(known) == 1 else version
-    if chosen not in known:
-        raise PatchFault(
+    if chosen is None or chosen not in known:
+        raise PatchError(
             f"There are no patches for vLLM {chosen}.",
             evidence=(f"known versions: {', '.join(known)}",),
             fix="Name one of them with `--vllm`.",

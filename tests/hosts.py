@@ -10,6 +10,7 @@ CPU = Host(
     recorded=False,
     architecture="x86_64",
     cpus=16,
+    numa_nodes=1,
     memory_total=128 * GIB,
     memory_available=120 * GIB,
     cxx_compiler="/usr/bin/g++",

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 from nvfp4_serve.cli.interrupts import interrupts
+from nvfp4_serve.cli.main import print_error
+from nvfp4_serve.errors import ServeError
 from nvfp4_serve.runtime.engine import install_engine
 from nvfp4_serve.runtime.types import EngineSpec
 from stand_in import quiet
@@ -22,5 +24,8 @@ spec = EngineSpec(
 try:
     with interrupts() as signals, signals.allowed():
         install_engine(spec, quiet)
+except ServeError as error:
+    print_error(error)
+    sys.exit(error.exit_code)
 except KeyboardInterrupt:
     sys.exit(130)

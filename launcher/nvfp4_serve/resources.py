@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Final
 
+#: The vLLM that the patches, the flags and the pinned packages are for.
+VLLM_VERSION: Final = "0.32.0"
+
 _PACKAGE: Final = Path(__file__).resolve().parent
 #: A wheel carries the top-level data folders here (see ``pyproject.toml``).
 _IN_WHEEL: Final = _PACKAGE / "_data"

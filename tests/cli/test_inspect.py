@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
 from click.testing import CliRunner, Result
+
+from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
 from nvfp4_serve.cli.inspect import inspect
 from nvfp4_serve.errors import CheckpointError, ExitCode
 

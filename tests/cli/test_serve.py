@@ -58,3 +58,14 @@ def test_without_a_terminal_it_installs_unasked_and_a_failure_leaves_nothing(
     assert "error: The engine was not installed" in done.stderr
     engines = tmp_path / "data" / "nvfp4-serve" / "engines"
     assert [p.name for p in engines.iterdir() if p.suffix != ".lock"] == []
+
+
+@pytest.mark.parametrize("flag", ["--uds=/tmp/x", "--ssl_certfile", "--headless"])
+def test_an_engine_that_the_gate_could_not_ask_is_refused(
+    checkpoint: Path, tmp_path: Path, flag: str
+) -> None:
+    done = serve(str(checkpoint), "--", flag, home=tmp_path)
+
+    assert done.returncode == ExitCode.USAGE
+    assert f"with `{flag.partition('=')[0].replace('_', '-')}`" in done.stderr
+    assert not (tmp_path / "data").exists()

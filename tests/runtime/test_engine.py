@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nvfp4_serve.errors import EngineError, PatchError
+from nvfp4_serve.errors import EngineError, ExitCode, PatchError
 from nvfp4_serve.runtime.engine import (
     find_engine,
     install_engine,
@@ -154,6 +154,27 @@ def test_a_file_with_another_hash_is_refused_and_leaves_nothing(
     with pytest.raises(EngineError, match="not the one that nvfp4-serve was pinned"):
         install_engine(tiny.spec, quiet)
 
+    assert folders(tmp_path) == []
+
+
+def test_on_a_terminal_uv_shows_itself_and_its_words_are_known_all_the_same(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    tiny.add_wheel("tiny", "1.0", {"tiny.py": "answer = 43\n"})
+    ours, theirs = os.openpty()
+    command = [sys.executable, str(_TESTS / "install_tiny.py"), str(tiny.folder)]
+    with subprocess.Popen(command, stderr=theirs) as installing:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other side is closed.
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+
+        assert installing.wait(timeout=20) == ExitCode.ENGINE
+    assert b"Using CPython" in shown
+    assert b"error: The engine was not installed: installing tiny 1.0" in shown
+    assert b"not the one that nvfp4-serve was pinned to" in shown
     assert folders(tmp_path) == []
 
 

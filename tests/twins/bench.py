@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
+
 from twins.nvfp4_arithmetic import Floats
 
 _WORKER: Final = Path(__file__).parent / "engine_worker.py"

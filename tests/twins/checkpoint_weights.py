@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
 from twins.nvfp4_arithmetic import Bytes, Floats, decode_bf16, decode_e4m3, dequantize
 
 _STORED_AS: Final[Mapping[str, np.dtype[Any]]] = {

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from engines import engine_python
 from twins.bench import Bench
 from twins.producer import Twin, make_twins

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from twins.checkpoint_weights import Stored, read_tensors
 from twins.nvfp4_arithmetic import E4M3, Bytes, round_e4m3
 

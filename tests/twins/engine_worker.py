@@ -20,6 +20,8 @@ from typing import Any, TextIO
 # Before vLLM is imported: everything in this one process, and little memory.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+# As a plan for a CPU says; logprobs would otherwise be compiled first.
+os.environ["TORCH_COMPILE_DISABLE"] = "1"
 
 _KV_CACHE_BYTES = 1 << 26
 

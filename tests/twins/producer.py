@@ -1,7 +1,6 @@
 """The environment of real ModelOpt, and the twins that it makes.
 
 Run as a script, it prints the path of that environment's Python, made if need be.
-Standard library only, and uv.
 """
 
 import contextlib
@@ -9,7 +8,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -18,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-import uv
+from nvfp4_serve.runtime.uv import install_torch, run_uv
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / ".cache"
 #: Pinned by version alone: every machine has another file of it.
-TORCH: Final = "torch==2.13.0"
+TORCH: Final = "2.13.0"
 _REQUIREMENTS: Final = ROOT / "requirements" / "producer.txt"
 _MAKER: Final = Path(__file__).parent / "make_twins.py"
 
@@ -87,27 +85,18 @@ def producer_python() -> Path:
 
 def _environment() -> str:
     """Return what tells one producer's environment from another."""
-    machine = f"{TORCH} {platform.machine()} {sys.version}"
+    machine = f"torch {TORCH} {platform.machine()} {sys.version}"
     return _digest(_REQUIREMENTS.read_bytes(), machine.encode())
 
 
 def _install(folder: Path) -> None:
-    _uv("venv", "--relocatable", "--python", sys.executable, folder)
-    into = ("pip", "install", "--python", folder / "bin" / "python", "--no-deps")
-    _uv(*into, "--require-hashes", "-r", _REQUIREMENTS)
-    _uv(*into, *_torch_source(), TORCH)
-
-
-def _torch_source() -> tuple[str, ...]:
-    """Say where uv finds torch's CPU build: in pip's folder, or with its own table."""
-    links = os.environ.get("PIP_FIND_LINKS")
-    return ("--find-links", links) if links else ("--torch-backend", "cpu")
-
-
-def _uv(*arguments: str | Path) -> None:
-    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    command = [uv.find_uv_bin(), *arguments]
-    subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+    """Make it as the launcher makes its engine."""
+    venv = ("venv", "--quiet", "--relocatable", "--python", sys.executable)
+    run_uv("making the producer's environment", (*venv, str(folder)), CACHE)
+    install_torch(TORCH, folder)
+    into = ("pip", "install", "--quiet", "--python", str(folder / "bin" / "python"))
+    pinned = ("--no-deps", "--require-hashes", "-r", str(_REQUIREMENTS))
+    run_uv("installing the producer", (*into, *pinned), CACHE)
 
 
 def _digest(*parts: bytes) -> str:

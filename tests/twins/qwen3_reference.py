@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
 from twins.bench import Judgement, Tokens
 from twins.checkpoint_weights import Weights, read_weights
 from twins.nvfp4_arithmetic import Floats, round_activation, round_e4m3

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from twins.checkpoint_weights import Stored, read_tensors
 from twins.corruption import write_shard
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+
 from twins.bench import Tokens, Tolerance
 from twins.producer import ROOT, Twin
 

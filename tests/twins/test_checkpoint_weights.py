@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from twins.checkpoint_weights import Stored, read_tensors, read_weights
 from twins.corruption import write_shard
 from twins.nvfp4_arithmetic import Bytes

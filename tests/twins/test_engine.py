@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from twins.bench import Bench, LoadError, compare
 from twins.corruption import (
     Fault,

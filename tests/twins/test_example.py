@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from twins.bench import Tokens
 from twins.byte_bpe import Encoder
 from twins.checkpoint_weights import read_tensors

@@ -2,6 +2,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from twins.nvfp4_arithmetic import (
     E2M1,
     decode_bf16,

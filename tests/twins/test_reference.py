@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from twins.producer import Twin, producer_python
 from twins.qwen3_reference import load_reference
 from twins.specimens import EXAMPLE, random_texts

@@ -24,6 +24,7 @@ def _rows(found: Host) -> list[tuple[str, str]]:
     rows = [
         ("architecture", found.architecture),
         ("cpus", str(found.cpus)),
+        ("memory nodes", str(found.numa_nodes)),
         ("memory", format_bytes(found.memory_total)),
         ("memory available", format_bytes(found.memory_available)),
         ("C++ compiler", found.cxx_compiler or "none"),

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.cli.report import refuse
-from nvfp4_serve.host import detect_host, read_facts
+from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.recipe.flags import read_spellings
 
@@ -20,7 +19,6 @@ class Asked:
 
     model: str
     revision: str | None
-    facts: Path | None
     request: Request
 
 
@@ -40,7 +38,6 @@ def asked(context: click.Context) -> Asked:
     return Asked(
         model=given["model"],
         revision=given["revision"],
-        facts=given["facts"],
         request=Request(
             host=given["host"],
             port=given["port"],
@@ -63,15 +60,10 @@ _ARGUMENTS = (
     ),
     click.option("--served-model-name", help="The name that requests give."),
     click.option("--max-model-len", type=click.IntRange(min=1), help="Tokens."),
-    click.option(
-        "--facts",
-        type=click.Path(path_type=Path),
-        help="Plan for the machine that this file describes, not for this one.",
-    ),
 )
 
 
-def layout_for(wanted: Asked) -> Layout:
+def _layout_for(wanted: Asked) -> Layout:
     """Return the layout of what was asked for.
 
     Raises:
@@ -82,9 +74,12 @@ def layout_for(wanted: Asked) -> Layout:
     return layout
 
 
-def plan_for(wanted: Asked, layout: Layout | None = None) -> Plan:
-    """Return the plan for what was asked, on this machine or the described one."""
-    host = detect_host() if wanted.facts is None else read_facts(wanted.facts)
-    return make_plan(
-        layout or layout_for(wanted), host, wanted.request, read_spellings()
-    )
+def plan_for(wanted: Asked, host: Host) -> Plan:
+    """Return the plan for what was asked, on ``host``.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or must not be served.
+        DoesNotFitError: It does not fit.
+        UsageError: A flag cannot be passed on.
+    """
+    return make_plan(_layout_for(wanted), host, wanted.request, read_spellings())

@@ -1,8 +1,11 @@
 """`nvfp4-serve plan`: say how a checkpoint would be served here, and why."""
 
+from pathlib import Path
+
 import click
 
 from nvfp4_serve.cli.options import asked, model_arguments, plan_for
+from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.render import render_json, render_shell
 from nvfp4_serve.units import format_bytes
@@ -12,13 +15,21 @@ from nvfp4_serve.units import format_bytes
 @model_arguments
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
+@click.option(
+    "--facts",
+    type=click.Path(path_type=Path),
+    help="Plan for the machine that this file describes, not for this one.",
+)
 @click.pass_context
-def plan(context: click.Context, /, form: str | None, **_: object) -> None:
+def plan(
+    context: click.Context, /, *, form: str | None, facts: Path | None, **_: object
+) -> None:
     """Say how MODEL would be served here, and why.
 
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`.
     """
-    made = plan_for(asked(context))
+    host = detect_host() if facts is None else read_facts(facts)
+    made = plan_for(asked(context), host)
     if form == "json":
         click.echo(render_json(made))
     elif form == "shell":

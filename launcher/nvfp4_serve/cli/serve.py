@@ -7,10 +7,11 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.options import asked, layout_for, model_arguments, plan_for
+from nvfp4_serve.cli.options import asked, model_arguments, plan_for
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
-from nvfp4_serve.errors import EngineError
+from nvfp4_serve.errors import EngineError, UsageError
+from nvfp4_serve.host import detect_host
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.ready.canary import read_canary
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
@@ -21,6 +22,12 @@ from nvfp4_serve.units import format_bytes
 
 #: Seconds. The largest checkpoints take half an hour to read from a network disk.
 _READY_TIMEOUT: Final = 3600.0
+
+
+#: Flags of vLLM's own with which it speaks TLS, listens on no TCP port, or not at all.
+_OUT_OF_REACH: Final = frozenset(
+    {"--ssl-keyfile", "--ssl-certfile", "--uds", "--headless", "--grpc"}
+)
 
 
 @click.command()
@@ -60,11 +67,23 @@ def serve(
     with interrupts() as signals:
         with signals.allowed():
             wanted = asked(context)
-            plan = plan_for(wanted, layout_for(wanted))
+            _refuse_out_of_reach(wanted.request.extra)
+            plan = plan_for(wanted, detect_host())
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
         serve_plan(job, LocalRuntime(command, say), signals)
+
+
+def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
+    """Raise where the engine would not answer plain HTTP on its port."""
+    names = {word.partition("=")[0].replace("_", "-") for word in flags}
+    if found := sorted(names & _OUT_OF_REACH):
+        raise UsageError(
+            f"The launcher cannot ask an engine with `{found[0]}` whether it is right.",
+            fix="Leave it out, and put a reverse proxy in front for TLS; or run the "
+            "words of `nvfp4-serve plan --shell` yourself.",
+        )
 
 
 def _read_canary(plan: Plan) -> tuple[tuple[str, str], ...]:

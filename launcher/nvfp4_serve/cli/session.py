@@ -52,7 +52,7 @@ def serve_plan(job: Job, runtime: Runtime, signals: Interrupts) -> None:
     try:
         with signals.allowed():
             say(f"engine started (pid {instance.pid}); its log is `{instance.log}`")
-            watched = _watched(instance, runtime)
+            watched = _watched(job.plan, instance, runtime)
             wait_until_right(
                 watched,
                 job.plan.expect,
@@ -61,7 +61,7 @@ def serve_plan(job: Job, runtime: Runtime, signals: Interrupts) -> None:
                 say=_since(started),
             )
             say(f"right after {time.monotonic() - started:.1f} s")
-            _print_address(instance, detach=job.detach)
+            _print_address(instance, job, is_guarded=watched.api_key is not None)
             is_left = job.detach
             if not job.detach:
                 _follow(watched)
@@ -82,27 +82,36 @@ def _follow(watched: Watched) -> None:
         time.sleep(_LOOK)
 
 
-def _watched(instance: Instance, runtime: Runtime) -> Watched:
+def _watched(plan: Plan, instance: Instance, runtime: Runtime) -> Watched:
     return Watched(
         url=instance.url,
         log=instance.log,
         model=instance.name,
-        api_key=os.environ.get("VLLM_API_KEY"),
+        api_key=_api_key(plan),
         ended=lambda: runtime.ended(instance),
     )
 
 
-def _print_address(instance: Instance, *, detach: bool) -> None:
+def _api_key(plan: Plan) -> str | None:
+    """Return the key that requests must show: vLLM's flag wins over its variable."""
+    for word, following in zip(plan.argv, (*plan.argv[1:], ""), strict=True):
+        name, is_joined, value = word.partition("=")
+        if name in {"--api-key", "--api_key"}:
+            return value if is_joined else following
+    return os.environ.get("VLLM_API_KEY")
+
+
+def _print_address(instance: Instance, job: Job, *, is_guarded: bool) -> None:
     """Print the address and a question to try, to stdout: they are the data."""
     question = {"model": instance.name, "prompt": "The", "max_tokens": 16}
     key = ' -H "Authorization: Bearer $VLLM_API_KEY"'
     click.echo(instance.url)
     click.echo(
         f"curl {instance.url}/v1/completions -H 'Content-Type: application/json'"
-        f"{key if os.environ.get('VLLM_API_KEY') else ''}"
+        f"{key if is_guarded else ''}"
         f" -d {shlex.quote(json.dumps(question))}"
     )
-    if detach:
+    if job.detach:
         say(f"it runs on its own; `nvfp4-serve stop {instance.id}` stops it")
     else:
         say("Ctrl-C stops it")

@@ -1,11 +1,12 @@
 """Describe this machine. Reads NVML, /proc and the environment; starts nothing."""
 
+import ctypes
 import os
 import platform
 import shutil
 
 from nvfp4_serve.errors import HostError
-from nvfp4_serve.host.memory import read_memory
+from nvfp4_serve.host.memory import read_memory, read_numa_nodes
 from nvfp4_serve.host.types import Gpu, Host
 
 
@@ -21,6 +22,7 @@ def detect_host() -> Host:
         recorded=True,
         architecture=platform.machine(),
         cpus=len(os.sched_getaffinity(0)),
+        numa_nodes=read_numa_nodes(),
         memory_total=memory.total,
         memory_available=memory.available,
         cxx_compiler=shutil.which("g++") or shutil.which("c++"),
@@ -32,14 +34,26 @@ def detect_host() -> Host:
 def _visible_gpus(visible: str | None) -> tuple[str | None, tuple[Gpu, ...]]:
     if visible is not None and visible.strip() in {"", "-1"}:
         return None, ()
-    # NVML's binding costs 40 ms of start-up that a machine told to use its CPU, or
-    # a described machine, need not pay.
+    if not _has_nvml():
+        return None, ()
+    # NVML's binding costs as much start-up as click does; a machine without NVML, or
+    # one that is told to use its CPU, need not pay it.
     from nvfp4_serve.host.nvml import read_gpus
 
     found = read_gpus()
     if visible is None:
         return found.driver, found.gpus
     return found.driver, select_gpus(found.gpus, visible)
+
+
+def _has_nvml() -> bool:
+    """Say whether the library is there that NVIDIA's driver brings along."""
+    try:
+        # The name that nvidia-ml-py 13.615.71 loads on Linux.
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def select_gpus(gpus: tuple[Gpu, ...], visible: str) -> tuple[Gpu, ...]:

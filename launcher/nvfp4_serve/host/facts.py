@@ -97,7 +97,11 @@ def _near(key: str, known: list[str]) -> list[str]:
 def _impossible(host: Host) -> list[str]:
     faults = [
         f"`{name}` is {value}; it must be above 0"
-        for name, value in (("cpus", host.cpus), ("memory_total", host.memory_total))
+        for name, value in (
+            ("cpus", host.cpus),
+            ("numa_nodes", host.numa_nodes),
+            ("memory_total", host.memory_total),
+        )
         if value <= 0
     ]
     faults += [

@@ -40,6 +40,12 @@ def read_memory(root: Path = Path("/")) -> Memory:
     )
 
 
+def read_numa_nodes(root: Path = Path("/")) -> int:
+    """Return how many memory nodes the machine has; 1 where the kernel knows none."""
+    folder = root / "sys/devices/system/node"
+    return max(1, len(list(folder.glob("node[0-9]*"))))
+
+
 def _meminfo(path: Path) -> Memory:
     try:
         lines = dict(_LINE.findall(path.read_text()))

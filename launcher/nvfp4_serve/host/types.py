@@ -28,6 +28,7 @@ class Host:
         recorded: True when read from a machine, False when written by hand.
         architecture: ``x86_64`` or ``aarch64``.
         cpus: CPUs that this process may run on.
+        numa_nodes: Memory nodes; more than one on machines of several sockets.
         memory_total: Bytes (``MemTotal``, or the cgroup's limit if smaller).
         memory_available: Bytes (``MemAvailable``, or what the cgroup leaves).
         cxx_compiler: Path of a C++ compiler, which torch.compile needs on a CPU.
@@ -38,6 +39,7 @@ class Host:
     recorded: bool
     architecture: str
     cpus: int
+    numa_nodes: int
     memory_total: int
     memory_available: int
     cxx_compiler: str | None

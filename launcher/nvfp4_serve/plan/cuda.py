@@ -9,9 +9,10 @@ from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
 from nvfp4_serve.plan.types import Budget, Request
+from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB, format_bytes
 
-ENGINE: Final = "vllm==0.32.0"
+ENGINE: Final = f"vllm=={VLLM_VERSION}"
 
 #: vLLM 0.32.0, quantization/modelopt.py, ModelOptNvFp4Config.get_min_capability.
 _OLDEST: Final = (7, 5)

@@ -92,12 +92,10 @@ def check_flags(words: tuple[str, ...], spellings: Spellings, engine: str) -> No
         )
 
 
-def without_overridden(
-    choices: tuple[Choice, ...], words: tuple[str, ...], spellings: Spellings
-) -> tuple[Choice, ...]:
-    """Return the choices that the user's own words do not replace."""
-    asked = {spellings.get(_name(word)) for word in words if _is_flag(word)}
-    return tuple(c for c in choices if c.name not in asked)
+def asked_flags(words: tuple[str, ...], spellings: Spellings) -> frozenset[str]:
+    """Return the names of the flags among the user's words, however spelt."""
+    names = (_name(word) for word in words if _is_flag(word))
+    return frozenset(spellings[name] for name in names)
 
 
 def user_reasons(words: tuple[str, ...]) -> tuple[Reason, ...]:

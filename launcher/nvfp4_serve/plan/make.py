@@ -1,19 +1,20 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
 from pathlib import PurePath
+from typing import NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
-from nvfp4_serve.host.types import Host
+from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.flags import (
     Choice,
     Spellings,
+    asked_flags,
     check_flags,
     user_reasons,
-    without_overridden,
 )
-from nvfp4_serve.plan.types import Mount, Plan, Request, Status
+from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
 
 
 def make_plan(
@@ -32,20 +33,14 @@ def make_plan(
         DoesNotFitError: With the arithmetic.
         UsageError: A flag of the user's cannot be passed on.
     """
-    if host.gpus:
-        gpus, budget, longest = cuda.size_cuda(layout, host, request)
-        engine, own = cuda.ENGINE, cuda.cuda_choices(gpus)
-    else:
-        budget, longest = cpu.size_cpu(layout, host, request)
-        engine, own = cpu.ENGINE, cpu.cpu_choices(host, budget)
-        gpus = ()
+    engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
+    asked = asked_flags(request.extra, spellings)
+    sized = _size(layout, host, request, asked)
     name = request.served_model_name or _default_name(layout)
-    choices = without_overridden(
-        (*_common(layout, request, name, longest), *own), request.extra, spellings
-    )
-    flags = [choice for choice in choices if choice.is_flag]
-    words = [word for choice in flags for word in choice.words]
+    every = (*_common(layout, request, name, sized.longest), *sized.choices)
+    choices = [choice for choice in every if choice.name not in asked]
+    words = [word for choice in choices if choice.is_flag for word in choice.words]
     return Plan(
         recipe_id=None,
         status=Status.INFERRED,
@@ -54,19 +49,39 @@ def make_plan(
         served_model_name=name,
         argv=(layout.folder or layout.model, *words, *request.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
-        gpus=tuple(gpu.uuid for gpu in gpus),
-        mounts=(Mount(layout.folder, layout.folder, read_only=True),)
-        if layout.folder
-        else (),
+        gpus=tuple(gpu.uuid for gpu in sized.gpus),
+        mounts=_mounts(layout),
         bind=_address(request.host, request.port),
         shm_bytes=0,
-        budget=budget,
-        expect=expect(layout, on_gpu=bool(gpus)),
-        because=(
-            *(choice.reason for choice in choices),
-            *user_reasons(request.extra),
-        ),
+        budget=sized.budget,
+        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        because=(*(c.reason for c in choices), *user_reasons(request.extra)),
     )
+
+
+class _Sized(NamedTuple):
+    """What the machine decides."""
+
+    gpus: tuple[Gpu, ...]
+    budget: Budget
+    longest: int | None
+    choices: tuple[Choice, ...]
+
+
+def _size(
+    layout: Layout, host: Host, request: Request, asked: frozenset[str]
+) -> _Sized:
+    if host.gpus:
+        gpus, budget, longest = cuda.size_cuda(layout, host, request)
+        return _Sized(gpus, budget, longest, cuda.cuda_choices(gpus))
+    budget, longest = cpu.size_cpu(layout, host, request)
+    return _Sized((), budget, longest, cpu.cpu_choices(host, budget, asked))
+
+
+def _mounts(layout: Layout) -> tuple[Mount, ...]:
+    if layout.folder is None:
+        return ()
+    return (Mount(layout.folder, layout.folder, read_only=True),)
 
 
 def _common(
@@ -74,7 +89,7 @@ def _common(
 ) -> tuple[Choice, ...]:
     choices = [
         Choice("--host", request.host, *_why_host(request.host)),
-        Choice("--port", str(request.port), "Where you asked for it.", "--port"),
+        Choice("--port", str(request.port), "Where requests go to.", "--port"),
         Choice(
             "--served-model-name",
             name,

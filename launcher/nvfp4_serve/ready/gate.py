@@ -14,7 +14,7 @@ from nvfp4_serve.ready.phases import Phases, find_cause
 from nvfp4_serve.ready.types import Say, Watched
 
 #: Seconds between two looks at /health; what a start may lose to the gate.
-_LOOK: Final = 0.1
+LOOK: Final = 0.1
 #: vLLM's server looks every 5 s whether its engine core has died, and then ends:
 #: 0.32.0, ``entrypoints/launchers/launcher.py``, ``watchdog_loop``.
 _DYING: Final = 8.0
@@ -82,7 +82,7 @@ def _wait_healthy(engine: Watched, deadline: float, seconds: float, say: Say) ->
                 evidence=(*log.last_lines(3), f"log: `{engine.log}`"),
                 fix="Give it more time with `--ready-timeout`, or read its log.",
             )
-        time.sleep(_LOOK)
+        time.sleep(LOOK)
 
 
 def _is_healthy(engine: Watched) -> bool:
@@ -103,7 +103,7 @@ def _check_alive_for(engine: Watched, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         _check_alive(engine)
-        time.sleep(_LOOK)
+        time.sleep(LOOK)
 
 
 def _check_completion(engine: Watched, deadline: float) -> None:

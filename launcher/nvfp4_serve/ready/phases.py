@@ -14,8 +14,14 @@ _PREFIX: Final = re.compile(
 _EXCEPTION: Final = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Failure)(?::|$)"
 )
-#: What the API server says when something below it failed: never the cause.
-_WRAPPER: Final = re.compile(r"Engine core initialization failed|EngineDeadError")
+#: What is said of a failure further down: never the cause.
+_WRAPPER: Final = re.compile(
+    r"Engine core initialization failed|EngineDeadError|RuntimeError: Executor failed"
+)
+#: A process below was killed from outside; it could not say anything itself.
+_DIED: Final = re.compile(r"died unexpectedly")
+#: A server that refuses its arguments says ``vllm serve: error: ...``.
+_REFUSED: Final = re.compile(r"\berror: ")
 
 # vLLM 0.32.0's words, in the order in which a start says them.
 _PHASES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -51,24 +57,31 @@ class Phases:
 def find_cause(lines: Iterable[str]) -> str | None:
     """Return the line that says why an engine ended, without its prefix.
 
-    The first exception that ended the engine core or a worker comes before what the
-    API server says of it. Where a server alone failed, its own first exception is the
-    cause; then the first line of level ERROR; else the last line of all.
+    The first exception that ended the engine core or a worker, or the note that one
+    was killed, comes before what the API server says of it. Where a server alone
+    failed, its own first exception is the cause; then the first line of level ERROR;
+    then what wraps a cause that nobody wrote down. A log may well hold none of them.
     """
-    below: str | None = None
-    above: str | None = None
-    error: str | None = None
-    last: str | None = None
+    found: dict[int, str] = {}
     for line in lines:
-        found = _PREFIX.match(line)  # Always: every part of it is optional.
-        text = line[found.end() :].rstrip() if found else ""
-        if not found or not text:
-            continue
-        last = text
-        if _EXCEPTION.match(text) and not _WRAPPER.search(text):
-            if (found["who"] or "").startswith(("EngineCore", "Worker")):
-                below = below or text
-            above = above or text
-        elif found["level"] in ("ERROR", "CRITICAL"):
-            error = error or text
-    return below or above or error or last
+        if ranked := _rank(line):
+            found.setdefault(*ranked)
+    return found[min(found)] if found else None
+
+
+def _rank(line: str) -> tuple[int, str] | None:
+    """Return how good a cause ``line`` is (0 is best) and its text; None: no cause."""
+    prefix = _PREFIX.match(line)
+    if prefix is None:
+        raise AssertionError("every part of the prefix is optional")
+    text = line[prefix.end() :].rstrip()
+    is_below = (prefix["who"] or "").startswith(("EngineCore", "Worker"))
+    if _WRAPPER.search(text):
+        return 3, text
+    if _DIED.search(text):
+        return 0, text
+    if _EXCEPTION.match(text):
+        return (0 if is_below else 1), text
+    if prefix["level"] in {"ERROR", "CRITICAL"} or _REFUSED.search(text):
+        return 2, text
+    return None

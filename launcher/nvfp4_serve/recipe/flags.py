@@ -1,13 +1,8 @@
 """The flags that an engine takes, from ``recipes/flags/``: its own parser's words."""
 
-from typing import Final
-
 import msgspec
 
-from nvfp4_serve.resources import data_folder
-
-#: The version of vLLM that the launcher serves with.
-VLLM_VERSION: Final = "0.32.0"
+from nvfp4_serve.resources import VLLM_VERSION, data_folder
 
 
 class _Flag(msgspec.Struct, frozen=True):

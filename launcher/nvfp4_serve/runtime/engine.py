@@ -8,6 +8,7 @@ from nvfp4_serve.runtime.install import (
     partial_of,
     remove_folder,
 )
+from nvfp4_serve.runtime.libraries import check_libraries
 from nvfp4_serve.runtime.lock import exclusive
 from nvfp4_serve.runtime.manifest import read_engine
 from nvfp4_serve.runtime.places import engines_folder
@@ -32,6 +33,7 @@ def install_engine(spec: EngineSpec, say: Say) -> Engine:
         EngineError: It cannot be made; nothing of it is left.
         PatchError: Our patches do not fit; nothing of it is left.
     """
+    check_libraries(spec.libraries)
     digest = _patch_digest(spec)
     return install(spec, engine_id(spec, digest), digest, engines_folder(), say)
 
@@ -40,8 +42,10 @@ def verify_engine(engine: Engine, spec: EngineSpec) -> None:
     """Check that every patched file of ``engine`` is what our lock says.
 
     Raises:
+        EngineError: A system library that it needs is not here (any more).
         PatchError: Some file was changed since the engine was made.
     """
+    check_libraries(spec.libraries)
     status, words = run_series(spec.series, "verify", engine.site_packages)
     if status:
         raise PatchError(

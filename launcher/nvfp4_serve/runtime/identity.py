@@ -10,11 +10,10 @@ from types import MappingProxyType
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
-from nvfp4_serve.resources import data_folder
+from nvfp4_serve.resources import VLLM_VERSION, data_folder
 from nvfp4_serve.runtime.types import EngineSpec
 from nvfp4_serve.units import GIB
 
-VLLM_VERSION: Final = "0.32.0"
 #: The Pythons for which every pinned package has a wheel, on x86_64 and aarch64.
 _PYTHONS: Final = ((3, 11), (3, 12), (3, 13))
 _DISTRIBUTIONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -34,6 +33,7 @@ def engine_spec(flavour: str) -> EngineSpec:
         requirements=data_folder("requirements") / f"engine-{flavour}.txt",
         series=data_folder("patches") / "series.py",
         smoke="vllm.entrypoints.openai.api_server",
+        libraries=("libnuma.so.1",) if is_cpu else (),
         # cpu: `du -s` of a finished engine says 3.1 GiB (x86_64, 2026-11-21), and the
         # byte code of a first start adds 0.3. cuda: not measured; the wheels alone
         # are 5 GiB packed.

@@ -22,7 +22,7 @@ from nvfp4_serve.runtime.manifest import (
     write_manifest,
 )
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
-from nvfp4_serve.runtime.uv import run_python, run_series, run_uv
+from nvfp4_serve.runtime.uv import install_torch, run_python, run_series, run_uv
 from nvfp4_serve.units import format_bytes
 
 _PARTIAL: Final = ".partial"
@@ -80,7 +80,7 @@ def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine
     if spec.torch:
         torch = spec.torch
         steps.insert(
-            1, (f"torch {torch} (CPU build)", lambda: _install_torch(torch, folder))
+            1, (f"torch {torch} (CPU build)", lambda: install_torch(torch, folder))
         )
     for number, (name, step) in enumerate(steps, 1):
         say(f"  {number}/{len(steps)} {name}")
@@ -93,21 +93,6 @@ def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine
 def _make_environment(folder: Path) -> None:
     words = ("venv", "--relocatable", "--python", sys.executable, str(folder))
     run_uv("making the environment", words, folder.parent)
-
-
-def _install_torch(version: str, folder: Path) -> None:
-    """Install torch's CPU build from where uv or pip is told to look, or PyTorch's.
-
-    The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
-    question. Its dependencies are in the list of requirements.
-    """
-    here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
-    named: tuple[str, ...] = (*here, f"torch=={version}+cpu")
-    try:
-        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
-    except EngineError:
-        named = (*here, "--torch-backend", "cpu", f"torch=={version}")
-    run_uv(f"installing torch {version}", named, folder)
 
 
 def _install_packages(spec: EngineSpec, folder: Path) -> None:

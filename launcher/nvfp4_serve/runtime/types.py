@@ -25,6 +25,7 @@ class EngineSpec:
         series: ``patches/series.py``.
         smoke: The module whose import shows that the engine can run at all.
         installed_bytes: Free bytes that an installation needs.
+        libraries: System libraries that its wheels need and do not bring.
     """
 
     flavour: str
@@ -35,6 +36,7 @@ class EngineSpec:
     series: Path
     smoke: str
     installed_bytes: int
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

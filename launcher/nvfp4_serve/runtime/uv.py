@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import tty
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,28 @@ def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
         raise explain(step, status, words)
 
 
+def install_torch(version: str, folder: Path) -> None:
+    """Install torch's CPU build from where uv or pip is told to look, or PyTorch's.
+
+    The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
+    question. Its dependencies are in the list of requirements.
+
+    Args:
+        version: As PyPI names it, without the build.
+        folder: The environment to install it into.
+
+    Raises:
+        EngineError: Neither place has it for this Python and machine.
+    """
+    here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
+    named: tuple[str, ...] = (*here, f"torch=={version}+cpu")
+    try:
+        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
+    except EngineError:
+        named = (*here, "--torch-backend", "cpu", f"torch=={version}")
+    run_uv(f"installing torch {version}", named, folder)
+
+
 def run_series(series: Path, *arguments: str | Path) -> tuple[int, str]:
     """Run the patch tool with this Python; return its status and its words."""
     return _capture([sys.executable, "-I", str(series), *map(str, arguments)])
@@ -151,6 +174,7 @@ def _run(
 def _terminal() -> tuple[int, int]:
     """Return a terminal as large as ours, so that uv draws its progress bars."""
     ours, theirs = pty.openpty()
+    tty.setraw(theirs)  # Line ends are for the real terminal to make.
     with contextlib.suppress(OSError):
         columns, rows = shutil.get_terminal_size()
         size = rows.to_bytes(2, sys.byteorder) + columns.to_bytes(2, sys.byteorder)

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from nvfp4_serve.runtime.proc import (
@@ -16,12 +18,16 @@ from nvfp4_serve.runtime.types import Ended
 #: Seconds between two looks for new processes of the engine; known ones are looked at
 #: every time, which costs next to nothing.
 _SCAN: Final = 1.0
-#: vLLM's server notices the end of its engine core every 5 s and then ends with words
-#: of its own (0.32.0, ``watchdog_loop``); it is not waited for any longer than that.
-_LAST_WORDS: Final = 6.0
-#: Without these an engine cannot answer. The kernel keeps 15 letters of a name.
-#: Source: vLLM 0.32.0, ``set_process_title`` in v1/engine/core.py and v1/executor.
-_NEEDED: Final = ("VLLM::EngineCor", "VLLM::Worker")
+#: vLLM's server notices the end of its engine core itself, writes down what it knows
+#: of it, and ends after up to 5 s (0.32.0, ``watchdog_loop``). It is given the time to
+#: write, and no more.
+_LAST_WORDS: Final = 2.0
+#: Without these an engine cannot answer: names as the kernel keeps them (15 letters),
+#: and in full. Source: vLLM 0.32.0, ``set_process_title`` in v1/engine/core.py and
+#: v1/executor/multiproc_executor.py.
+_NEEDED: Final[Mapping[str, str]] = MappingProxyType(
+    {"VLLM::EngineCor": "VLLM::EngineCore", "VLLM::Worker": "VLLM::Worker"}
+)
 
 
 class Watch:
@@ -43,10 +49,8 @@ class Watch:
             self._look(now)
             if self._lost is None or now < self._lost_at + _LAST_WORDS:
                 return None
-        lost = f"its process {_name(self._lost)} has gone" if self._lost else ""
-        how = f"is broken: {lost}" if status is None else _how(status)
         return Ended(
-            how=f"{how} after {lost}" if lost and status is not None else how,
+            how=_how(status, self._lost),
             out_of_memory=read_out_of_memory_kills() > self._kills_before,
         )
 
@@ -54,7 +58,9 @@ class Watch:
         if now >= self._next_scan:
             self._next_scan = now + _SCAN
             members = read_members(self.child.pid)
-            self._needed |= {p.pid: p for p in members if p.name.startswith(_NEEDED)}
+            self._needed |= {
+                p.pid: p for p in members if p.name.startswith(tuple(_NEEDED))
+            }
         for process in self._needed.values():
             found = read_process(process.pid)
             is_there = found and found.born == process.born and found.state != "Z"
@@ -62,11 +68,14 @@ class Watch:
                 self._lost, self._lost_at = process, now
 
 
-def _name(process: Process) -> str:
-    return f"`{process.name}` (pid {process.pid})"
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    return f"was killed by signal {-status} ({signal.Signals(-status).name})"
+def _how(status: int | None, lost: Process | None) -> str:
+    if status is not None and status < 0:
+        # What was lost besides may have died of this.
+        return f"was killed by signal {-status} ({signal.Signals(-status).name})"
+    end = "did not end by itself" if status is None else f"ended with status {status}"
+    if lost is None or status:
+        # A server that ends with an error of its own has written down why, and may
+        # have ended the others itself before.
+        return end
+    name = _NEEDED.get(lost.name, lost.name)
+    return f"lost its process `{name}` (pid {lost.pid}) and {end}"

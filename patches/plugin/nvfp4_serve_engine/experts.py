@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import vllm.model_executor.layers.fused_moe.modular_kernel as mk
@@ -59,7 +60,7 @@ class _DequantizedOnce:
 
     @staticmethod
     def is_supported_config(
-        cls: type[mk.FusedMoEExperts],
+        cls: type[mk.FusedMoEExperts],  # noqa: PLW0211  (vLLM passes it by hand)
         moe_config: FusedMoEConfig,
         weight_key: QuantKey | None,
         activation_key: QuantKey | None,
@@ -70,8 +71,9 @@ class _DequantizedOnce:
             # wrongly without a word.
             limit = moe_config.swiglu_limit
             return False, f"kernel does not clamp SwiGLU (swiglu_limit={limit})"
-        plain = super(_DequantizedOnce, cls)
-        supported: tuple[bool, str | None] = plain.is_supported_config(  # type: ignore[misc]
+        # ``super()`` looks at ``cls`` here, which vLLM passes by hand.
+        plain: Any = super()
+        supported: tuple[bool, str | None] = plain.is_supported_config(
             cls, moe_config, weight_key, activation_key, activation_format
         )
         return supported
@@ -100,6 +102,7 @@ class _DequantizedOnce:
         for name in _WEIGHT_SCALES + _INPUT_SCALES + _DIVISORS:
             if hasattr(layer, name):
                 delattr(layer, name)
+        logger.info_once("Using %s for NVFP4 MoE", type(self).__name__)
         logger.info_once(
             "NVFP4 experts are dequantised once at load to %s; "
             "activations are not quantised on this CPU.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vllm.entrypoints.openai.cli_args import make_arg_parser
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.version import __version__
 
@@ -17,7 +17,9 @@ def read_flags() -> dict[str, Any]:
     machine; ``takes_value`` is ``"no"``, ``"one"``, ``"optional"`` or ``"many"``.
     """
     parser = make_arg_parser(FlexibleArgumentParser())
-    actions = [action for action in parser._actions if action.option_strings]
+    # argparse has no public way to list what a parser knows.
+    known = parser._actions  # noqa: SLF001
+    actions = [action for action in known if action.option_strings]
     flags = sorted((_flag(action) for action in actions), key=lambda flag: flag["name"])
     return {"vllm": __version__.partition("+")[0], "flags": flags}
 

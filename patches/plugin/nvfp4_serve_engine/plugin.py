@@ -1,4 +1,4 @@
-"""The entry point of ``vllm.general_plugins``: vLLM calls it in each of its processes."""
+"""The ``vllm.general_plugins`` entry point; vLLM calls it in each of its processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ def register() -> None:
     if _registered:
         return
     _registered = True
-    if not parent_death.is_first_process():
-        parent_death.follow_engine()
+    parent_death.follow_engine()
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.patchfile import Patch, changed_text, read_patch
 
 Lock = dict[str, Any]
@@ -54,10 +54,10 @@ def load_patch_set(root: Path, version: str) -> PatchSet:
     """Return the patches for ``version`` and the plugin.
 
     Raises:
-        PatchFault: There are none for that version, or one cannot be read.
+        PatchError: There are none for that version, or one cannot be read.
     """
     if version not in known_versions(root):
-        raise PatchFault(
+        raise PatchError(
             f"There are no patches for vLLM {version}.",
             evidence=(f"known versions: {', '.join(known_versions(root))}",),
             fix="Install a known version of vLLM.",
@@ -67,7 +67,7 @@ def load_patch_set(root: Path, version: str) -> PatchSet:
     for name in series_names(folder):
         path = folder / name
         if not path.is_file():
-            raise PatchFault(
+            raise PatchError(
                 f"series names {name}, which is not there.",
                 evidence=(f"folder: {folder}",),
                 fix="Add the file or drop the line.",
@@ -98,7 +98,7 @@ def patched_files(
         read: Gives a pristine file's content by its path, None where there is none.
 
     Raises:
-        PatchFault: A hunk does not apply.
+        PatchError: A hunk does not apply.
     """
     texts: dict[str, str | None] = {}
     for patch in patch_set.patches:
@@ -135,7 +135,7 @@ def load_lock(folder: Path) -> Lock:
     try:
         lock: Lock = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PatchFault(
+        raise PatchError(
             f"{path} cannot be read.",
             evidence=(str(error),),
             fix="Run `series.py lock --from WHEEL` with the pristine wheel.",
@@ -144,17 +144,19 @@ def load_lock(folder: Path) -> Lock:
 
 
 def require_current_lock(patch_set: PatchSet, lock: Lock) -> None:
-    """Raise ``PatchFault`` when patches or plugin are not those of the lock."""
+    """Raise ``PatchError`` when patches or plugin are not those of the lock."""
     stale = []
     for kind, digests in _own_digests(patch_set).items():
         locked = lock.get(kind, {})
-        for name in sorted(set(digests) | set(locked)):
-            if digests.get(name) != locked.get(name):
-                stale.append(f"{kind}: {name}")
+        stale += [
+            f"{kind}: {name}"
+            for name in sorted(set(digests) | set(locked))
+            if digests.get(name) != locked.get(name)
+        ]
     if lock.get("vllm") != patch_set.version:
         stale.append(f"vllm: {lock.get('vllm')}")
     if stale:
-        raise PatchFault(
+        raise PatchError(
             f"The lock of {patch_set.folder.name} is not current.",
             evidence=tuple(stale),
             fix="Run `series.py lock --from WHEEL` and review what it prints.",

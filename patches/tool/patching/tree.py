@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import py_compile
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.patchset import sha256
 
 #: The names under which vLLM is published.
@@ -23,7 +24,7 @@ def installed_version(site: Path) -> str:
     """Return the version of the vLLM in a site-packages folder, without ``+cpu``.
 
     Raises:
-        PatchFault: There is none, or more than one.
+        PatchError: There is none, or more than one.
     """
     found = {}
     for path in sorted(site.glob("vllm*.dist-info/METADATA")):
@@ -36,7 +37,7 @@ def installed_version(site: Path) -> str:
             found[fields["Name"]] = fields["Version"].partition("+")[0]
     if len(found) != 1 or not (site / "vllm").is_dir():
         shown = ", ".join(f"{name} {version}" for name, version in found.items())
-        raise PatchFault(
+        raise PatchError(
             f"{site} does not hold exactly one vLLM.",
             evidence=(f"found: {shown or 'none'}",),
             fix="Give the site-packages folder of the engine's environment.",
@@ -66,6 +67,12 @@ def read_file(site: Path, path: str) -> bytes | None:
         return (site / path).read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise PatchError(
+            f"{site / path} cannot be read.",
+            evidence=(str(error),),
+            fix="Install vLLM again, into a fresh environment.",
+        ) from error
 
 
 def digest_of(site: Path, path: str) -> str | None:
@@ -82,7 +89,7 @@ def replace_files(site: Path, contents: Mapping[str, bytes]) -> None:
     changed in that cache. Python files are compiled.
 
     Raises:
-        PatchFault: The file system said no; the tree is as it was.
+        PatchError: The file system said no; the tree is as it was.
     """
     made: list[Path] = []
     replaced: list[Path] = []
@@ -96,15 +103,16 @@ def replace_files(site: Path, contents: Mapping[str, bytes]) -> None:
                 py_compile.compile(str(site / path), doraise=True)
     except (OSError, py_compile.PyCompileError) as error:
         _put_back(replaced)
-        raise PatchFault(
+        raise PatchError(
             f"{site} could not be changed; it is as it was.",
             evidence=(str(error),),
             fix="Free disk space, or get the right to write there, and try again.",
         ) from error
     finally:
         for path in contents:
-            _beside(site / path, _NEW).unlink(missing_ok=True)
-            _beside(site / path, _OLD).unlink(missing_ok=True)
+            for ending in (_NEW, _OLD):
+                with contextlib.suppress(OSError):
+                    _beside(site / path, ending).unlink()
         if not replaced:
             for folder in reversed(made):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 
 FIELDS = (
     "Description",
@@ -57,12 +57,12 @@ def read_patch(name: str, text: str) -> Patch:
     """Return what the text of a patch file says.
 
     Raises:
-        PatchFault: It is not a header followed by a unified diff.
+        PatchError: It is not a header followed by a unified diff.
     """
     lines = text.splitlines(keepends=True)
     start = next((at for at, line in enumerate(lines) if line[:4] == "--- "), None)
     if start is None:
-        raise PatchFault(f"{name}.patch holds no unified diff.", fix=_RULE)
+        raise PatchError(f"{name}.patch holds no unified diff.", fix=_RULE)
     head = [line for line in lines[:start] if not line.startswith(("diff ", "index "))]
     return Patch(name, _header(name, head), tuple(_changes(name, lines[start:])))
 
@@ -78,7 +78,7 @@ def _header(name: str, lines: list[str]) -> dict[str, str]:
             last = key
             fields[key] = value.strip()
         elif line.strip():
-            raise PatchFault(
+            raise PatchError(
                 f"{name}.patch: the header has a line that is no field, or one twice.",
                 evidence=(line.rstrip(),),
                 fix=f"The fields are {', '.join(FIELDS)}, each once; "
@@ -95,7 +95,7 @@ def _changes(name: str, lines: list[str]) -> list[FileChange]:
             at += 1
             continue
         if lines[at][:4] != "--- " or lines[at + 1 : at + 2][0][:4] != "+++ ":
-            raise PatchFault(
+            raise PatchError(
                 f"{name}.patch: expected a file's `---` and `+++` lines.",
                 evidence=(lines[at].rstrip(),),
                 fix=_RULE,
@@ -108,10 +108,10 @@ def _changes(name: str, lines: list[str]) -> list[FileChange]:
 
 
 def _path(name: str, line: str) -> str:
-    path = line[4:].split()[0]
+    path = line[4:].split(maxsplit=1)[0]
     parts = path.split("/")
     if parts[0] != "b" or len(parts) < 2 or set(parts[1:]) & {"", ".", ".."}:
-        raise PatchFault(
+        raise PatchError(
             f"{name}.patch: `{path}` is not a path inside the tree.",
             fix="Name files as `b/vllm/…`; a patch cannot remove a file.",
         )
@@ -119,7 +119,7 @@ def _path(name: str, line: str) -> str:
 
 
 def _hunks(name: str, lines: list[str], at: int) -> tuple[list[Hunk], int]:
-    hunks = []
+    hunks: list[Hunk] = []
     while at < len(lines) and (counts := _HUNK.match(lines[at])):
         wanted = [1 if count is None else int(count) for count in counts.groups()]
         old: list[str] = []
@@ -140,12 +140,12 @@ def _hunks(name: str, lines: list[str], at: int) -> tuple[list[Hunk], int]:
                         side[-1] = side[-1].rstrip("\n")
                 at += 1
         if [len(old), len(new)] != wanted:
-            raise PatchFault(
+            raise PatchError(
                 f"{name}.patch: hunk {len(hunks) + 1} is cut short.", fix=_RULE
             )
         hunks.append(Hunk(tuple(old), tuple(new)))
     if not hunks:
-        raise PatchFault(f"{name}.patch: a file without a hunk.", fix=_RULE)
+        raise PatchError(f"{name}.patch: a file without a hunk.", fix=_RULE)
     return hunks, at
 
 
@@ -161,18 +161,18 @@ def changed_text(patch: str, change: FileChange, text: str | None) -> str:
         text: The file's text, or None where there is no such file.
 
     Raises:
-        PatchFault: The rule does not hold.
+        PatchError: The rule does not hold.
     """
     if change.is_added != (text is None):
         word = "adds a file that is there" if change.is_added else "needs a file"
-        raise PatchFault(
+        raise PatchError(
             f"{patch}.patch {word}: {change.path}.", fix="Check the version of vLLM."
         )
     lines = [] if text is None else text.splitlines(keepends=True)
     for number, hunk in enumerate(change.hunks, start=1):
         where = f"{patch}.patch: hunk {number} of {change.path}"
         if hunk.old == hunk.new:
-            raise PatchFault(f"{where} changes nothing.", fix="Drop the hunk.")
+            raise PatchError(f"{where} changes nothing.", fix="Drop the hunk.")
         lines = list(hunk.new) if change.is_added else _replaced(where, lines, hunk)
     return "".join(lines)
 
@@ -185,7 +185,7 @@ def _replaced(where: str, lines: list[str], hunk: Hunk) -> list[str]:
         if size and tuple(lines[at : at + size]) == hunk.old
     ]
     if len(found) != 1:
-        raise PatchFault(
+        raise PatchError(
             f"{where}: its old text occurs {len(found)} times, not once.",
             evidence=tuple(f"old: {line.rstrip()}" for line in hunk.old[:3]),
             fix="Make the patch from this very version; give a hunk enough context "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class PatchFault(Exception):
+class PatchError(Exception):
     """A patch does not apply, or a tree is not what its lock says.
 
     Attributes:

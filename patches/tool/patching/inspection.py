@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.patchfile import FIELDS, Patch
 from patching.patchset import (
     PatchSet,
@@ -38,12 +38,14 @@ def check_folder(root: Path, version: str) -> str:
     """Check headers, series, lock and text of one version's folder.
 
     Raises:
-        PatchFault: Something is wrong; all faults are told together.
+        PatchError: Something is wrong; all faults are told together.
     """
     patch_set = load_patch_set(root, version)
     faults = _series_faults(patch_set)
     for patch in patch_set.patches:
-        faults += [f"{patch.name}.patch: {text}" for text in _faults(root, version, patch)]
+        faults += [
+            f"{patch.name}.patch: {text}" for text in _faults(root, version, patch)
+        ]
     for name, data in patch_set.sources.items():
         faults += [f"{name}: {text}" for text in _text_faults(data.decode("utf-8"))]
     lock = load_lock(patch_set.folder)
@@ -51,7 +53,7 @@ def check_folder(root: Path, version: str) -> str:
     if touched != set(lock["files"]):
         faults.append("lock.json: it does not hold exactly the touched files")
     if faults:
-        raise PatchFault(
+        raise PatchError(
             f"The patches for vLLM {version} are not in order.",
             evidence=tuple(faults),
             fix="Correct each; the rules are in docs/patches.md.",
@@ -64,16 +66,18 @@ def check_folder(root: Path, version: str) -> str:
 def _series_faults(patch_set: PatchSet) -> list[str]:
     named = series_names(patch_set.folder)
     there = {path.name for path in patch_set.folder.iterdir()}
-    faults = [f"series: {name} is named twice" for name in set(named)
-              if named.count(name) > 1]
+    faults = [
+        f"series: {name} is named twice" for name in set(named) if named.count(name) > 1
+    ]
     stray = there - set(named) - {"series", "lock.json"}
     return faults + [f"series: {name} is not named" for name in sorted(stray)]
 
 
 def _faults(root: Path, version: str, patch: Patch) -> list[str]:
     header = patch.header
-    faults = [f"the field {field} is missing" for field in FIELDS
-              if not header.get(field)]
+    faults = [
+        f"the field {field} is missing" for field in FIELDS if not header.get(field)
+    ]
     if faults:
         return faults
     if not _ORIGIN.fullmatch(header["Origin"]):

