@@ -53,6 +53,9 @@ requirements: setup ## pin the packages of both engines, with hashes
 example: setup ## make the example again, with real ModelOpt; five minutes
 	"$$($(BIN)/python tests/twins/producer.py)" examples/make_sonnet.py
 
+docs: setup ## write the reference pages from the program
+	$(BIN)/python docs/make_reference.py
+
 patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
 	$(BIN)/python -m pytest -q tests/patches
@@ -60,4 +63,4 @@ patches: setup engine ## check the patches, and each one's test on both engines
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo example patches bench
+.PHONY: requirements help setup check fmt engine test demo example docs patches bench

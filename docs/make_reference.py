@@ -4,6 +4,7 @@ A test compares the files with what this writes, so they cannot drift.
 """
 
 import inspect
+import sys
 from pathlib import Path
 
 import click
@@ -16,15 +17,20 @@ FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/make_reference.py; `make docs` writes it again. -->"
 
 
-def main() -> None:
-    """Write both files."""
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text)
+def main() -> int:
+    """Write the pages; with ``--check``, only say which would change."""
+    pages = {FOLDER / "cli.md": _cli(), FOLDER / "errors.md": _errors()}
+    stale = [path for path, text in pages.items() if _read(path) != text]
+    if sys.argv[1:] == ["--check"]:
+        sys.stderr.writelines(f"{path.name} is stale: `make docs`\n" for path in stale)
+        return len(stale)
+    for path, text in pages.items():
+        path.write_text(text)
+    return 0
 
 
-def pages() -> dict[str, str]:
-    """Return the text of each page by its file name."""
-    return {"cli.md": _cli(), "errors.md": _errors()}
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
 
 
 def _cli() -> str:
@@ -82,4 +88,4 @@ _OTHERS = {
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
