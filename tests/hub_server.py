@@ -215,18 +215,30 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(length))
-        self.end_headers()
         left = 0 if self.command == "HEAD" else length
         if cut is not None and left > cut:
             left, self.close_connection = cut, True
+        self._send_body(status, body, left)
+
+    def _send_body(self, status: int, body: BinaryIO, left: int) -> None:
+        """Send what is announced; log it before its last byte is on its way.
+
+        So whoever has the whole answer finds it in the log.
+        """
         sent = 0
+        if not left:
+            self._log(status, sent)
         try:
+            self.end_headers()
             while chunk := body.read(min(left - sent, _CHUNK)):
-                self.wfile.write(chunk)
                 sent += len(chunk)
+                if sent == left:
+                    self._log(status, sent)
+                self.wfile.write(chunk)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        self._log(status, sent)
+        if sent < left:
+            self._log(status, sent)
 
     def _log(self, status: int, sent: int) -> None:
         asked = self.headers
