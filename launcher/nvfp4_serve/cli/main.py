@@ -6,7 +6,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -81,7 +81,21 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line; the only place where an error becomes an exit code."""
-    sys.exit(_run())
+    code = _run()
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    sys.exit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left; where its reader or terminal has gone, drop it.
+
+    Python would complain at exit otherwise, and end with 120 instead of our code.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run() -> int:
@@ -99,10 +113,8 @@ def _run() -> int:
         print_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`). Python would complain once
-        # more when it flushes stdout at exit. The code is the one that click gives
-        # when it notices first.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone (`| head`). The code is the one that click
+        # gives when it notices first.
         return ExitCode.UNEXPECTED
     except Exception:  # noqa: BLE001 - the boundary: whatever is left is our bug
         traceback.print_exc()

@@ -48,10 +48,13 @@ class Choice:
 Spellings = Mapping[str, str]
 
 #: What the launcher must know, to ask the engine whether it is right.
-_OURS: Final = frozenset({"--host", "--port", "--served-model-name", "--max-model-len"})
+_OURS: Final = frozenset(
+    {"--host", "--port", "--served-model-name", "--max-model-len", "--revision"}
+)
 #: What would change the model behind the back of everything that was checked.
 _REFUSED: Final = {
     "--model": "Name the model in front of `--`; what was inspected is what is served.",
+    "--hf-config-path": "The config that was inspected is the one that is served.",
     "--config": "Give its flags one by one; a config file hides them from the plan.",
 }
 
