@@ -6,7 +6,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NoReturn
 
 import click
 
@@ -81,21 +81,20 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line; the only place where an error becomes an exit code."""
-    code = _run()
-    for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-    sys.exit(code)
+    leave(_run())
 
 
-def _flush(stream: TextIO) -> None:
-    """Write what is left; where its reader or terminal has gone, drop it.
+def leave(code: int) -> NoReturn:
+    """End this process with ``code``, also where nobody can read its last words.
 
-    Python would complain at exit otherwise, and end with 120 instead of our code.
+    Python would otherwise fail to write them at exit, and end with 120.
     """
-    try:
-        stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def _run() -> int:
