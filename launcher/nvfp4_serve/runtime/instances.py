@@ -1,5 +1,6 @@
 """The records of what was started: one folder an instance, with its log."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -51,7 +52,7 @@ def list_instances() -> tuple[Instance, ...]:
     if not home.is_dir():
         return ()
     living = []
-    for folder in sorted(home.iterdir()):
+    for folder in sorted(path for path in home.iterdir() if path.is_dir()):
         instance = _read_record(folder)
         if instance and lives(instance):
             living.append(instance)
@@ -105,7 +106,7 @@ def _read_record(folder: Path) -> Instance | None:
     try:
         content = json.loads((folder / _RECORD).read_bytes())
         return _parse(content)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise EngineError(
@@ -120,7 +121,16 @@ def _parse(content: Mapping[str, object]) -> Instance:
 
 
 def _remove_old(folder: Path) -> None:
-    log = folder / "engine.log"
-    newest = max(p.stat().st_mtime for p in (folder, log) if p.exists())
+    newest = max(_changed(folder), _changed(folder / "engine.log"))
     if time.time() - newest > _KEEP_LOGS:
-        shutil.rmtree(folder)
+        # Another `ps` may remove it at the same time: then it is gone all the same.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def _changed(path: Path) -> float:
+    """Return when ``path`` was changed, in seconds since 1970; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
