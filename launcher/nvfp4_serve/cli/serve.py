@@ -72,7 +72,7 @@ def serve(
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
-        serve_plan(job, LocalRuntime(command, say), signals)
+        serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
 
 
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
