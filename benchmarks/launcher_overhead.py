@@ -26,7 +26,7 @@ from record import write_result
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.host import detect_host
 from nvfp4_serve.plan import Request, make_plan
-from nvfp4_serve.ready.gate import LOOK
+from nvfp4_serve.ready.ending import LOOK
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.runtime.engine import find_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of

@@ -60,10 +60,13 @@ def never() -> bool:
 
 @contextmanager
 def running(
-    *behaviour: str, expect: Expect = NOTHING_EXPECTED, detached: bool = False
+    *behaviour: str,
+    expect: Expect = NOTHING_EXPECTED,
+    detached: bool = False,
+    engine: str | None = None,
 ) -> Iterator[tuple[LocalRuntime, Instance]]:
     """Run a stand-in; at the end, stop it at once if the test has not."""
-    runtime = LocalRuntime(COMMAND, quiet, grace=5.0, orphan_grace=0.2)
+    runtime = LocalRuntime(COMMAND, quiet, engine=engine, grace=5.0, orphan_grace=0.2)
     plan = plan_of(free_port(), *behaviour, expect=expect)
     instance = runtime.start(plan, detached=detached)
     try:

@@ -25,6 +25,7 @@ NAME = "stand-in"
 class _Handler(http.server.BaseHTTPRequestHandler):
     name: str
     behaviour: frozenset[str]
+    limit: int
 
     def do_GET(self) -> None:
         if self.path == "/health":
@@ -39,7 +40,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         if self.path == "/tokenize" and "cannot-count" not in self.behaviour:
             count = len(re.findall(r"\s*\S+", question["prompt"]))
-            self._answer(200, {"count": count, "max_model_len": 64})
+            self._answer(200, {"count": count, "max_model_len": self.limit})
         elif self.path == "/v1/completions":
             self._complete(question)
         else:
@@ -63,11 +64,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "fails-when-asked" in self.behaviour:
             self._answer(500, {"error": "EngineDeadError"})
             return
-        words = self._words(question["prompt"])[: question["max_tokens"]]
+        before = len(re.findall(r"\s*\S+", question["prompt"]))
+        if before + question["max_tokens"] > self.limit:
+            self._answer(400, {"error": f"more than {self.limit} tokens"})
+            return
+        said = self._words(question["prompt"])
+        words = said[: question["max_tokens"]]
         bad = float("nan") if "nan" in self.behaviour else -9999.0
         is_bad = {"nan", "minus-infinity"} & self.behaviour
         logprobs = [bad if is_bad else -0.5 for _ in words]
-        choice: dict[str, object] = {"text": "".join(words), "logprobs": None}
+        choice: dict[str, object] = {
+            "text": "".join(words),
+            "logprobs": None,
+            "finish_reason": "length" if len(words) < len(said) else "stop",
+        }
         if question.get("logprobs"):
             choice["logprobs"] = {"tokens": words, "token_logprobs": logprobs}
         self._answer(200, {"choices": [choice]})
@@ -151,6 +161,8 @@ def main() -> None:
         time.sleep(600)
     _Handler.name = given.served_model_name
     _Handler.behaviour = behaviour
+    named = [word for word in behaviour if word.startswith("limit=")]
+    _Handler.limit = int(named[0].partition("=")[2]) if named else 64
     address = ("127.0.0.1", given.port)
     with http.server.ThreadingHTTPServer(address, _Handler) as server:
         _say("INFO:     Application startup complete.")

@@ -38,6 +38,15 @@ class Tiny:
         """Make the patch tool fail at ``verb``."""
         (self.folder / "state").write_text(verb)
 
+    def quick_series(self) -> Path:
+        """Write a patch tool, other patches', that waits for nothing."""
+        folder = self.folder / "quick"
+        folder.mkdir()
+        (folder / "series.py").write_text(_SERIES)
+        (folder / "digest").write_text("quick")
+        (folder / "state").write_text("")
+        return folder / "series.py"
+
     def add_wheel(self, name: str, version: str, files: dict[str, str]) -> Path:
         """Write a wheel into the folder that uv looks into."""
         return write_wheel(self.folder / "wheels", name, version, files)

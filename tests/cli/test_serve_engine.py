@@ -102,6 +102,22 @@ def test_a_right_engine_that_is_interrupted_leaves_nothing(tmp_path: Path) -> No
         assert list_instances() == ()
 
 
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        pytest.param("128", "characters: the context holds no more", id="a-part"),
+        pytest.param("8", "the context is too short for it", id="nothing"),
+    ],
+)
+def test_a_context_shorter_than_the_canary_does_not_make_a_right_engine_wrong(
+    tmp_path: Path, limit: str, says: str
+) -> None:
+    with serving(tmp_path, "--max-model-len", limit) as served:
+        served.wait_until_said("right after")
+
+        assert says in served.said()
+
+
 @pytest.mark.parametrize("name", ["VLLM::EngineCor", "first"])
 def test_an_engine_of_which_a_process_is_killed_while_it_serves_is_reported_and_gone(
     tmp_path: Path, name: str

@@ -48,14 +48,16 @@ class Launcher:
 
 
 @contextmanager
-def launching(tmp_path: Path, *arguments: str) -> Iterator[Launcher]:
+def launching(
+    tmp_path: Path, *arguments: str, under: tuple[str, ...] = ()
+) -> Iterator[Launcher]:
     out, err = tmp_path / "out", tmp_path / "err"
     command = [sys.executable, str(_TESTS / "serve_stand_in.py"), str(free_port())]
     with (
         out.open("wb") as stdout,
         err.open("wb") as stderr,
         subprocess.Popen(
-            [*command, *arguments],
+            [*under, *command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -108,6 +110,29 @@ def test_a_signal_stops_the_engine_and_leaves_nothing(
             "stopping the engine; Ctrl-C again stops it at once\n"
             "the engine is stopped; nothing is left running\n"
         )
+
+
+def test_under_nohup_the_end_of_the_login_does_not_reach_the_launcher(
+    tmp_path: Path,
+) -> None:
+    with launching(tmp_path, under=("nohup",)) as launcher:
+        launcher.wait_until_said("Ctrl-C stops it")
+        engine = launcher.instance().pid
+
+        # The kernel drops an ignored signal as it is sent: no need to wait for it.
+        assert _ignored(launcher.process.pid) & {*SIGNALS} == {signal.SIGHUP}
+
+        launcher.process.terminate()
+
+        assert launcher.process.wait(20) == ExitCode.INTERRUPTED
+        assert read_members(engine) == ()
+
+
+def _ignored(pid: int) -> set[int]:
+    """Return the signals that the process ``pid`` ignores."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = (line.split()[1] for line in lines if line.startswith("SigIgn:"))
+    return {bit + 1 for bit in range(64) if int(mask, 16) >> bit & 1}
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -8,7 +8,15 @@ import pytest
 from nvfp4_serve.errors import EngineError, NotRightError
 from nvfp4_serve.plan.types import Expect
 from nvfp4_serve.ready.gate import wait_until_right
-from stand_in import CANARY, EXPECTED, NOTHING_EXPECTED, quiet, running, watched
+from stand_in import (
+    CANARY,
+    EXPECTED,
+    NOTHING_EXPECTED,
+    PROMPT,
+    quiet,
+    running,
+    watched,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +94,38 @@ def test_an_answer_that_breaks_off_before_the_end_is_not_right() -> None:
                 ),
             )
         )
+
+
+def test_of_a_canary_that_the_context_does_not_hold_the_beginning_is_compared() -> None:
+    said = ask_the_gate("limit=7")  # The prompt takes 3 tokens, the answer 5.
+
+    assert said[-1] == ("  compared 19 of its 24 characters: the context holds no more")
+
+
+def test_a_beginning_that_is_wrong_is_not_right_in_a_short_context_either() -> None:
+    with pytest.raises(NotRightError, match="canary wrong, from character 12"):
+        ask_the_gate("wrong", "limit=7")
+
+
+def test_an_answer_that_ends_by_itself_is_not_right_in_a_short_context_either() -> None:
+    # The prompt takes 3 tokens and the expected text 12; it says 9 of them, and ends.
+    expected = " thee to a summer's day? Thou art more lovely. And so on"
+
+    with pytest.raises(NotRightError, match="canary wrong, from character 47"):
+        ask_the_gate("limit=13", canary=((PROMPT, expected),))
+
+
+def test_a_canary_without_room_for_an_answer_is_left_out_and_said_so() -> None:
+    assert ask_the_gate("limit=4")[-1] == (
+        "leaving out the canary 'Shall I compare': the context is too short for it"
+    )
+
+
+def test_a_context_without_room_for_any_question_is_said_so() -> None:
+    with pytest.raises(EngineError, match="context of 1 tokens is too short") as caught:
+        ask_the_gate("limit=1")
+
+    assert "--max-model-len" in caught.value.fix
 
 
 def test_a_log_without_an_expected_line_is_not_right() -> None:

@@ -15,10 +15,12 @@ from nvfp4_serve.runtime.engine import (
     find_engine,
     install_engine,
     list_engines,
+    list_unfinished,
     remove_engine,
     verify_engine,
 )
-from stand_in import quiet
+from nvfp4_serve.runtime.proc import read_process
+from stand_in import quiet, running
 from tiny_engine import Tiny, make_tiny
 from waiting import wait_for
 
@@ -35,6 +37,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return make_tiny(tmp_path / "made-of")
 
 
@@ -261,6 +264,39 @@ def test_a_disk_that_fills_up_half_way_is_said_so_and_leaves_nothing(
         subprocess.run(["umount", home], check=True)
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "made-of/digest/inside-a-file"])
+def test_a_place_where_no_engine_can_be_is_said_so(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / place))
+
+    assert find_engine(tiny.spec) is None
+    assert list_engines() == ()
+    with pytest.raises(EngineError, match=r"was not installed: `.*cannot be") as caught:
+        install_engine(tiny.spec, quiet)
+
+    assert str(tmp_path / place) in caught.value.problem + caught.value.fix
+    assert "XDG_DATA_HOME" in caught.value.fix
+
+
+def test_an_engine_whose_python_has_gone_is_noticed_and_made_again(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    made = install_engine(tiny.spec, quiet)
+    made.python.unlink()
+    made.python.symlink_to(tmp_path / "a-python-that-was-upgraded")
+
+    with pytest.raises(EngineError, match=f"The Python of .* `{made.id}`") as caught:
+        verify_engine(made, tiny.spec)
+    again = install_engine(tiny.spec, quiet)
+
+    assert "a-python-that-was-upgraded" in caught.value.evidence[0]
+    assert "engine install" in caught.value.fix
+    assert again.id == made.id
+    verify_engine(again, tiny.spec)
+    assert folders(tmp_path) == [made.id]
+
+
 def test_two_at_once_make_one_engine_and_the_second_says_that_it_waits(
     tiny: Tiny, tmp_path: Path
 ) -> None:
@@ -304,6 +340,69 @@ def test_an_installation_that_was_killed_is_cleared_away_by_the_next(
     assert folders(tmp_path) == [made.id]
 
 
+def test_what_a_killed_installation_of_another_engine_left_is_shown_and_cleared_away(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    with installing_elsewhere(tiny, tmp_path) as other:
+        other.kill()
+    (left,) = list_unfinished()
+    tiny.set_digest("two")
+    (tiny.folder / "go").touch()
+    said: list[str] = []
+
+    made = install_engine(tiny.spec, said.append)
+
+    assert made.id != left
+    assert said[0] == f"clearing away an unfinished installation of {left}"
+    assert list_unfinished() == ()
+    assert folders(tmp_path) == [made.id]
+
+
+def test_another_installation_that_goes_on_is_not_cleared_away(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    with installing_elsewhere(tiny, tmp_path) as other:
+        (unfinished,) = list_unfinished()
+        quick = dataclasses.replace(tiny.spec, series=tiny.quick_series())
+
+        made = install_engine(quick, quiet)
+
+        assert list_unfinished() == (unfinished,)
+        (tiny.folder / "go").touch()
+        assert other.wait(timeout=20) == 0
+    assert folders(tmp_path) == sorted([made.id, unfinished])
+
+
+def test_what_a_killed_installation_left_can_be_removed_by_its_id(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    with installing_elsewhere(tiny, tmp_path) as other:
+        other.kill()
+
+    remove_engine(list_unfinished()[0], quiet)
+
+    assert folders(tmp_path) == []
+
+
+def test_what_an_installation_runs_ends_with_it_when_it_is_killed(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    with installing_elsewhere(tiny, tmp_path) as other:
+        pid_file = tiny.folder / "patching"
+        wait_for(lambda: pid_file.exists() and pid_file.read_text())
+        patching = int(pid_file.read_text())
+        assert read_process(patching) is not None
+
+        other.kill()
+
+        wait_for(lambda: _has_ended(patching))
+
+
+def _has_ended(pid: int) -> bool:
+    process = read_process(pid)
+    return process is None or process.state == "Z"
+
+
 @contextlib.contextmanager
 def installing_elsewhere(
     tiny: Tiny, tmp_path: Path
@@ -311,8 +410,10 @@ def installing_elsewhere(
     """Start an installation in another process; it waits, half way, for ``go``."""
     series = tiny.spec.series
     series.write_text(
-        "import pathlib, sys, time\n"
+        "import os, pathlib, sys, time\n"
         "go = pathlib.Path(__file__).with_name('go')\n"
+        "if sys.argv[1] == 'apply':\n"
+        "    go.with_name('patching').write_text(str(os.getpid()))\n"
         "while sys.argv[1] == 'apply' and not go.exists(): time.sleep(0.01)\n"
         + series.read_text()
     )
@@ -332,6 +433,23 @@ def test_a_removed_engine_is_gone(tiny: Tiny, tmp_path: Path) -> None:
     remove_engine(made.id, quiet)
 
     assert find_engine(tiny.spec) is None
+    assert folders(tmp_path) == []
+
+
+def test_an_engine_on_which_something_runs_is_not_removed_until_that_has_stopped(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    made = install_engine(tiny.spec, quiet)
+    with running(detached=True, engine=made.id) as (_, instance):
+        with pytest.raises(EngineError, match=f"`{made.id}` is in use") as caught:
+            remove_engine(made.id, quiet)
+
+        assert instance.id in caught.value.evidence[0]
+        assert caught.value.fix.endswith(f"`nvfp4-serve stop {instance.id}`.")
+        assert find_engine(tiny.spec) == made
+
+    remove_engine(made.id, quiet)
+
     assert folders(tmp_path) == []
 
 

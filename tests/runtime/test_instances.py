@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,30 @@ def test_logs_of_engines_that_ended_long_ago_are_removed() -> None:
     list_instances()
 
     assert not stale.folder.exists()
+
+
+def test_the_lock_of_the_starts_stays_however_old_it_is() -> None:
+    with running(detached=True) as (_, instance):
+        lock = instance.folder.parent / ".lock"
+        os.utime(lock, (0, 0))
+
+        assert list_instances() == (instance,)
+        assert lock.exists()
+
+
+def test_two_that_remove_the_same_old_logs_do_not_stumble_over_each_other() -> None:
+    stale = [record_of_this_process(boot="another") for _ in range(200)]
+    list_instances()  # Forgets the records, which touches the folders.
+    for instance in stale:
+        instance.log.write_text("old")
+        for path in (instance.log, instance.folder):
+            os.utime(path, (0, 0))
+
+    with ThreadPoolExecutor(4) as several:
+        found = [several.submit(list_instances) for _ in range(4)]
+
+    assert [future.result() for future in found] == [()] * 4
+    assert not any(instance.folder.exists() for instance in stale)
 
 
 def test_an_instance_is_found_by_id_by_model_by_port_and_when_it_is_the_only_one() -> (

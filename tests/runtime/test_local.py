@@ -184,6 +184,44 @@ def test_a_command_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     assert list_instances() == ()
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file/inside-a-file"])
+def test_a_place_where_no_record_can_be_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / place))
+
+    with pytest.raises(EngineError, match="cannot be used") as caught:
+        LocalRuntime(COMMAND, quiet).start(plan_of(free_port()), detached=False)
+
+    assert f"{tmp_path / place}/nvfp4-serve/instances" in caught.value.fix
+    assert "XDG_STATE_HOME" in caught.value.fix
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_without_room_for_the_record_leaves_no_engine_running(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    # Room for two folders, the lock, the instance's folder and its log: no record.
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "nr_inodes=6", "tmpfs", state], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs is not allowed here; run as root of the machine")
+    runtime = LocalRuntime(COMMAND, quiet)
+    try:
+        with pytest.raises(EngineError, match="The disk is full") as caught:
+            runtime.start(plan_of(free_port()), detached=True)
+
+        assert "XDG_STATE_HOME" in caught.value.fix
+        assert len(list(state.rglob("engine.log"))) == 1
+        assert runtime._watches == {}
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
 def test_the_engine_is_given_what_it_needs_and_nothing_else() -> None:
     ours = {"PATH": "/bin", "HF_TOKEN": "secret", "PYTHONPATH": "/x", "AWS_KEY": "y"}
 

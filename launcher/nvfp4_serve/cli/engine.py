@@ -11,10 +11,12 @@ from nvfp4_serve.runtime.engine import (
     find_engine,
     install_engine,
     list_engines,
+    list_unfinished,
     remove_engine,
     verify_engine,
 )
 from nvfp4_serve.runtime.identity import FLAVOURS, engine_spec
+from nvfp4_serve.runtime.manifest import has_python
 from nvfp4_serve.runtime.places import engines_folder
 from nvfp4_serve.runtime.types import Engine, EngineSpec
 from nvfp4_serve.units import format_bytes
@@ -41,7 +43,8 @@ def install(flavour: str | None) -> None:
     """
     spec = engine_spec(flavour or _flavour_here())
     with interrupts() as signals, signals.allowed():
-        if made := find_engine(spec):
+        made = find_engine(spec)
+        if made and has_python(made):
             verify_engine(made, spec)
             say(f"the engine {made.id} is installed already")
         else:
@@ -65,6 +68,8 @@ def status(flavour: str | None, *, as_json: bool) -> None:
     click.echo(f"folder    {engines_folder()}")
     click.echo(f"flavour   {spec.flavour}")
     click.echo(f"in use    {wanted.id if wanted else 'none; not installed yet'}")
+    for identity in list_unfinished():
+        click.echo(f"partial   {identity}; killed, or being installed now")
     for found in engines:
         click.echo("")
         _print_engine(found)
@@ -96,6 +101,7 @@ def _as_json(
         "folder": str(engines_folder()),
         "flavour": spec.flavour,
         "in_use": wanted.id if wanted else None,
+        "unfinished": list(list_unfinished()),
         "engines": [
             {
                 "id": e.id,

@@ -29,6 +29,7 @@ def ps(*, as_json: bool) -> None:
                 "url": i.url,
                 "pid": i.pid,
                 "detached": i.detached,
+                "engine": i.engine,
                 "started": i.started,
                 "log": str(i.log),
             }

@@ -45,9 +45,14 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Take the signals that end a process, until the block ends."""
+    """Take the signals that end a process, until the block ends.
+
+    What our starter has us ignore stays ignored: SIGHUP under `nohup`, SIGINT in the
+    background of a script.
+    """
     taken = Interrupts()
-    before = {number: signal.signal(number, taken.take) for number in _SIGNALS}
+    heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, taken.take) for number in heeded}
     try:
         yield taken
     finally:

@@ -72,7 +72,7 @@ def serve(
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
-        serve_plan(job, LocalRuntime(command, say), signals)
+        serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
 
 
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
@@ -104,13 +104,13 @@ def _engine_for(plan: Plan, *, yes: bool) -> Engine:
 
 
 def _ask_to_install(spec: EngineSpec, *, yes: bool) -> None:
-    what = f"the engine {spec.distribution} {spec.version} with our patches"
+    what = f"engine {spec.distribution} {spec.version} with our patches"
     size = format_bytes(spec.installed_bytes)
     if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        say(f"{what} is not installed yet; installing it now")
+        say(f"the {what} is not installed yet; installing it now")
         return
-    question = f"{what} is not installed yet. Install it now ({size} on the disk)?"
-    if not click.confirm(question.capitalize(), default=True, err=True):
+    question = f"The {what} is not installed yet. Install it now ({size} on the disk)?"
+    if not click.confirm(question, default=True, err=True):
         raise EngineError(
             "The engine is not installed.",
             fix="`nvfp4-serve engine install` installs it; `nvfp4-serve plan --shell` "

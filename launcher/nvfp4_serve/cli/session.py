@@ -13,7 +13,8 @@ import click
 from nvfp4_serve.cli.interrupts import Interrupts
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.ready.gate import explain_end, wait_until_right
+from nvfp4_serve.ready.ending import explain_end
+from nvfp4_serve.ready.gate import wait_until_right
 from nvfp4_serve.ready.types import Watched
 from nvfp4_serve.runtime.types import Instance, Runtime
 

@@ -1,17 +1,20 @@
 """The managed engines of this user: find, make, verify, list, remove."""
 
+from pathlib import Path
+
 from nvfp4_serve.errors import EngineError, PatchError
-from nvfp4_serve.runtime.identity import engine_id
-from nvfp4_serve.runtime.install import (
-    install,
+from nvfp4_serve.runtime.folders import (
+    identity_of,
     is_partial,
-    partial_of,
-    remove_folder,
+    lock_of,
+    take_away,
 )
+from nvfp4_serve.runtime.identity import engine_id
+from nvfp4_serve.runtime.install import install
 from nvfp4_serve.runtime.libraries import check_libraries
 from nvfp4_serve.runtime.lock import exclusive
-from nvfp4_serve.runtime.manifest import read_engine
-from nvfp4_serve.runtime.places import engines_folder
+from nvfp4_serve.runtime.manifest import has_python, read_engine
+from nvfp4_serve.runtime.places import engines_folder, unusable
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
 from nvfp4_serve.runtime.uv import run_series
 
@@ -42,9 +45,16 @@ def verify_engine(engine: Engine, spec: EngineSpec) -> None:
     """Check that every patched file of ``engine`` is what our lock says.
 
     Raises:
-        EngineError: A system library that it needs is not here (any more).
+        EngineError: Its Python, or a system library that it needs, is not here (any
+            more).
         PatchError: Some file was changed since the engine was made.
     """
+    if not has_python(engine):
+        raise EngineError(
+            f"The Python of the engine `{engine.id}` has gone.",
+            evidence=(f"`{engine.python}` leads to `{engine.python.resolve()}`",),
+            fix="Make the engine again: `nvfp4-serve engine install`.",
+        )
     check_libraries(spec.libraries)
     status, words = run_series(spec.series, "verify", engine.site_packages)
     if status:
@@ -58,35 +68,44 @@ def verify_engine(engine: Engine, spec: EngineSpec) -> None:
 
 def list_engines() -> tuple[Engine, ...]:
     """Return every finished engine of this user, by id."""
-    folder = engines_folder()
-    if not folder.is_dir():
-        return ()
-    whole = (p for p in sorted(folder.iterdir()) if p.is_dir() and not is_partial(p))
-    found = (read_engine(path) for path in whole)
+    found = (read_engine(path) for path in _folders() if not is_partial(path))
     return tuple(engine for engine in found if engine)
 
 
+def list_unfinished() -> tuple[str, ...]:
+    """Return the ids of what is being installed, or was when it was killed."""
+    return tuple(identity_of(path) for path in _folders() if is_partial(path))
+
+
 def remove_engine(identity: str, say: Say) -> None:
-    """Remove the engine ``identity`` from the disk.
+    """Remove the engine ``identity``, or what there is of it, from the disk.
 
     Raises:
-        EngineError: There is none of that name.
+        EngineError: There is none of that name, something runs on it, or it cannot be
+            removed.
     """
     engines = engines_folder()
-    known = {path.name: path for path in engines.glob("*") if path.is_dir()}
-    folder = known.get(identity)
-    if folder is None:
+    if identity not in {identity_of(path) for path in _folders()}:
         raise EngineError(
             f"There is no engine `{identity}` in `{engines}`.",
             fix="`nvfp4-serve engine status` lists them.",
         )
-    lock = engines / f"{identity}.lock"
-    with exclusive(lock, waiting_for=f"an installation of {identity}", say=say):
-        doomed = partial_of(folder)
-        remove_folder(doomed)
-        # Renamed first: an engine that is half removed must not pass for one.
-        folder.rename(doomed)
-        remove_folder(doomed)
+    waiting_for = f"an installation of {identity}"
+    try:
+        with exclusive(lock_of(engines, identity), waiting_for=waiting_for, say=say):
+            take_away(engines / identity, say)
+    except OSError as error:
+        raise unusable(error, engines, "XDG_DATA_HOME") from error
+
+
+def _folders() -> tuple[Path, ...]:
+    engines = engines_folder()
+    try:
+        if not engines.is_dir():
+            return ()
+        return tuple(path for path in sorted(engines.iterdir()) if path.is_dir())
+    except OSError as error:
+        raise unusable(error, engines, "XDG_DATA_HOME") from error
 
 
 def _patch_digest(spec: EngineSpec) -> str:

@@ -2,30 +2,36 @@
 
 import dataclasses
 import datetime as dt
-import errno
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from nvfp4_serve.errors import EngineError, PatchError
+from nvfp4_serve.runtime.folders import (
+    clear_left_over,
+    identity_of,
+    lock_of,
+    partial_of,
+    remove_folder,
+    take_away,
+)
 from nvfp4_serve.runtime.identity import platform_name, python_version
 from nvfp4_serve.runtime.lock import exclusive
 from nvfp4_serve.runtime.manifest import (
+    has_python,
     read_engine,
     read_packages,
     read_torch_cuda,
     read_torch_record,
     write_manifest,
 )
+from nvfp4_serve.runtime.places import unusable
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
 from nvfp4_serve.runtime.uv import install_torch, run_python, run_series, run_uv
 from nvfp4_serve.units import format_bytes
-
-_PARTIAL: Final = ".partial"
 
 
 def install(
@@ -34,36 +40,48 @@ def install(
     """Return the engine ``identity`` in the folder ``engines``; make it if need be.
 
     It is made in ``<identity>.partial`` under a lock, and renamed when it is complete
-    and on disk, so that a half-made one is never taken for an engine.
+    and on disk, so that a half-made one is never taken for an engine. One whose Python
+    has gone makes way for a new one.
 
     Raises:
         EngineError: It cannot be made; nothing of it is left.
         PatchError: Our patches do not fit what was installed; nothing of it is left.
     """
-    engines.mkdir(parents=True, exist_ok=True)
-    lock = engines / f"{identity}.lock"
-    with exclusive(lock, waiting_for=f"another installation of {identity}", say=say):
-        folder = engines / identity
-        if engine := read_engine(folder):
-            return engine
-        partial = partial_of(folder)
-        remove_folder(partial)  # What a killed installation left.
-        _check_free_space(spec, engines)
-        say(
-            f"installing the engine {spec.distribution} {spec.version} into `{folder}` "
-            f"({format_bytes(spec.installed_bytes)})"
-        )
-        try:
-            made = _make(spec, patch_digest, partial, say)
-            os.sync()  # A crash must not leave a named engine with unwritten files.
-            partial.rename(folder)
-            _sync_folder(engines)
-        except OSError as error:
-            raise _explain(error, partial) from error
-        finally:
-            remove_folder(partial)
-        say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
-        return dataclasses.replace(made, folder=folder)
+    waiting_for = f"another installation of {identity}"
+    try:
+        engines.mkdir(parents=True, exist_ok=True)
+        with exclusive(lock_of(engines, identity), waiting_for=waiting_for, say=say):
+            folder = engines / identity
+            engine = read_engine(folder)
+            if engine and has_python(engine):
+                return engine
+            if engine:
+                say(f"the Python of the engine {identity} has gone; making it again")
+                take_away(folder, say)
+            clear_left_over(engines, say)
+            return _install(spec, folder, patch_digest, say)
+    except OSError as error:
+        so = "The engine was not installed:"
+        raise unusable(error, engines, "XDG_DATA_HOME", so=so) from error
+
+
+def _install(spec: EngineSpec, folder: Path, patch_digest: str, say: Say) -> Engine:
+    partial = partial_of(folder)
+    remove_folder(partial)  # What a killed installation left.
+    _check_free_space(spec, folder.parent)
+    say(
+        f"installing the engine {spec.distribution} {spec.version} into `{folder}` "
+        f"({format_bytes(spec.installed_bytes)})"
+    )
+    try:
+        made = _make(spec, patch_digest, partial, say)
+        os.sync()  # A crash must not leave a named engine with unwritten files.
+        partial.rename(folder)
+        _sync_folder(folder.parent)
+    finally:
+        remove_folder(partial)
+    say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
+    return dataclasses.replace(made, folder=folder)
 
 
 def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine:
@@ -150,7 +168,7 @@ def _describe(spec: EngineSpec, patch_digest: str, folder: Path, site: Path) -> 
             "build, or unset them to take PyTorch's own.",
         )
     engine = Engine(
-        id=folder.name.removesuffix(_PARTIAL),
+        id=identity_of(folder),
         folder=folder,
         flavour=spec.flavour,
         distribution=spec.distribution,
@@ -178,17 +196,6 @@ def _check_free_space(spec: EngineSpec, engines: Path) -> None:
         )
 
 
-def _explain(error: OSError, partial: Path) -> EngineError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return EngineError(
-        f"The engine was not installed: {error.strerror} "
-        f"(`{error.filename or partial}`).{' The disk is full.' if full else ''}",
-        fix="Free some space, or set XDG_DATA_HOME to a folder on a larger disk."
-        if full
-        else "Check that the folder is yours to write, or set XDG_DATA_HOME.",
-    )
-
-
 def _folder_bytes(folder: Path) -> int:
     return sum(
         (Path(root) / name).lstat().st_blocks * 512
@@ -203,19 +210,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def partial_of(folder: Path) -> Path:
-    """Return where the engine ``folder`` is made, and taken apart."""
-    return folder.with_name(f"{folder.name}{_PARTIAL}")
-
-
-def is_partial(folder: Path) -> bool:
-    """True where ``folder`` is not to be taken for an engine, whatever is in it."""
-    return folder.name.endswith(_PARTIAL)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove ``folder`` where there is one."""
-    if folder.exists():
-        shutil.rmtree(folder)

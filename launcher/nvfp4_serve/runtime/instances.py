@@ -1,31 +1,52 @@
 """The records of what was started: one folder an instance, with its log."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
-from nvfp4_serve.runtime.places import instances_folder
+from nvfp4_serve.runtime.lock import exclusive
+from nvfp4_serve.runtime.places import instances_folder, unusable
 from nvfp4_serve.runtime.proc import read_boot, read_members, read_process
-from nvfp4_serve.runtime.types import Instance
+from nvfp4_serve.runtime.types import Instance, Say
 
 _RECORD: Final = "instance.json"
 #: Logs of engines that have ended are of use for some days, not for ever.
 _KEEP_LOGS: Final = 14 * 24 * 3600
 
 
+@contextlib.contextmanager
+def no_other_start(say: Say) -> Iterator[None]:
+    """Let no engine start meanwhile, but what is started inside.
+
+    Raises:
+        EngineError: The folder of the records cannot be used.
+    """
+    home = instances_folder()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with exclusive(home / ".lock", waiting_for="another start", say=say):
+            yield
+    except OSError as error:
+        raise unusable(error, home, "XDG_STATE_HOME") from error
+
+
 def make_folder(name: str, port: int) -> Path:
     """Make the folder of a new instance; its name is the instance's id."""
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-40:] or "model"
-    folder = instances_folder() / f"{slug}-{port}-{secrets.token_hex(2)}"
-    folder.mkdir(parents=True)
-    return folder
+    instances_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    while True:
+        folder = instances_folder() / f"{slug}-{port}-{secrets.token_hex(2)}"
+        with contextlib.suppress(FileExistsError):  # Of an engine that has ended.
+            folder.mkdir()
+            return folder
 
 
 def write_record(instance: Instance) -> None:
@@ -45,13 +66,18 @@ def list_instances() -> tuple[Instance, ...]:
     """Return every instance that lives, by id; forget those that have ended.
 
     Raises:
-        EngineError: A record is not one of ours.
+        EngineError: A record is not one of ours, or cannot be read.
     """
     home = instances_folder()
-    if not home.is_dir():
-        return ()
+    try:
+        return _list_instances(home) if home.is_dir() else ()
+    except OSError as error:
+        raise unusable(error, home, "XDG_STATE_HOME") from error
+
+
+def _list_instances(home: Path) -> tuple[Instance, ...]:
     living = []
-    for folder in sorted(home.iterdir()):
+    for folder in sorted(path for path in home.iterdir() if path.is_dir()):
         instance = _read_record(folder)
         if instance and lives(instance):
             living.append(instance)
@@ -105,7 +131,7 @@ def _read_record(folder: Path) -> Instance | None:
     try:
         content = json.loads((folder / _RECORD).read_bytes())
         return _parse(content)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise EngineError(
@@ -120,7 +146,16 @@ def _parse(content: Mapping[str, object]) -> Instance:
 
 
 def _remove_old(folder: Path) -> None:
-    log = folder / "engine.log"
-    newest = max(p.stat().st_mtime for p in (folder, log) if p.exists())
+    newest = max(_changed(folder), _changed(folder / "engine.log"))
     if time.time() - newest > _KEEP_LOGS:
-        shutil.rmtree(folder)
+        # Another `ps` may remove it at the same time: then it is gone all the same.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def _changed(path: Path) -> float:
+    """Return when ``path`` was changed, in seconds since 1970; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

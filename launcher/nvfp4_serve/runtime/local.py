@@ -13,8 +13,6 @@ from typing import Final
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.plan.types import Plan
 from nvfp4_serve.runtime import instances
-from nvfp4_serve.runtime.lock import exclusive
-from nvfp4_serve.runtime.places import instances_folder
 from nvfp4_serve.runtime.port import check_free, split_bind, url_of
 from nvfp4_serve.runtime.proc import (
     Process,
@@ -57,6 +55,7 @@ class LocalRuntime:
         command: tuple[str, ...],
         say: Say,
         *,
+        engine: str | None = None,
         grace: float = 30.0,
         orphan_grace: float = 2.0,
     ) -> None:
@@ -64,6 +63,7 @@ class LocalRuntime:
         self.grace = grace
         self.orphan_grace = orphan_grace
         self._say = say
+        self._engine = engine
         self._watches: dict[int, Watch] = {}
 
     def start(self, plan: Plan, *, detached: bool) -> Instance:
@@ -72,24 +72,21 @@ class LocalRuntime:
         Raises:
             EngineError: It cannot be started; nothing is left running.
         """
-        home = instances_folder()
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Held from the look at the port until the record is there for the next to see.
-        with exclusive(home / ".lock", waiting_for="another start", say=self._say):
+        with instances.no_other_start(self._say):
             check_free(plan.bind, instances.list_instances())
             folder = instances.make_folder(
                 plan.served_model_name, split_bind(plan.bind)[1]
             )
             child = self._spawn(plan, folder, detached=detached)
-            instance = _describe(plan, folder, child.pid, detached=detached)
+            instance = _describe(
+                plan, folder, child.pid, engine=self._engine, detached=detached
+            )
             try:
                 instances.write_record(instance)
-            except OSError as error:
+            except OSError:
                 self.stop(instance, hurry=lambda: True)
-                raise EngineError(
-                    f"`{folder}` cannot be written: {error.strerror}.",
-                    fix="Free some space, or set XDG_STATE_HOME to another folder.",
-                ) from error
+                raise
         return instance
 
     def ended(self, instance: Instance) -> Ended | None:
@@ -123,8 +120,8 @@ class LocalRuntime:
         self, plan: Plan, folder: Path, *, detached: bool
     ) -> subprocess.Popen[bytes]:
         kills = read_out_of_memory_kills()
-        try:
-            with (folder / "engine.log").open("xb") as log:
+        with (folder / "engine.log").open("xb") as log:
+            try:
                 child = subprocess.Popen(  # noqa: S603 - an argument list, no shell
                     [*self.command, *plan.argv],
                     env=engine_environment(plan, os.environ, detached=detached),
@@ -133,12 +130,12 @@ class LocalRuntime:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-        except OSError as error:
-            shutil.rmtree(folder)
-            raise EngineError(
-                f"The engine `{self.command[0]}` cannot be run: {error.strerror}.",
-                fix="Install it again: `nvfp4-serve engine install`.",
-            ) from error
+            except OSError as error:
+                shutil.rmtree(folder)
+                raise EngineError(
+                    f"The engine `{self.command[0]}` cannot be run: {error.strerror}.",
+                    fix="Install it again: `nvfp4-serve engine install`.",
+                ) from error
         self._watches[child.pid] = Watch(child, kills)
         return child
 
@@ -178,7 +175,9 @@ def engine_environment(
     return passed | {"PYTHONUNBUFFERED": "1"} | dict(plan.env) | tied
 
 
-def _describe(plan: Plan, folder: Path, pid: int, *, detached: bool) -> Instance:
+def _describe(
+    plan: Plan, folder: Path, pid: int, *, engine: str | None, detached: bool
+) -> Instance:
     first = read_process(pid)
     if first is None:  # It is ours to collect, so it is listed even when it has ended.
         raise AssertionError(f"process {pid} was started and is not in /proc")
@@ -192,6 +191,7 @@ def _describe(plan: Plan, folder: Path, pid: int, *, detached: bool) -> Instance
         folder=folder,
         started=dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
         detached=detached,
+        engine=engine,
     )
 
 

@@ -10,6 +10,18 @@ from nvfp4_serve.runtime.types import Say
 
 
 @contextlib.contextmanager
+def exclusive_or_not(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` and give True; False where another holds it."""
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextlib.contextmanager
 def exclusive(path: Path, *, waiting_for: str, say: Say) -> Iterator[None]:
     """Hold the lock file ``path``; say so first when another process holds it.
 

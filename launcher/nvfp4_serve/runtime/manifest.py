@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
+from nvfp4_serve.runtime.places import unusable
 from nvfp4_serve.runtime.types import Engine
 
 MANIFEST: Final = "engine.json"
@@ -21,19 +22,29 @@ def read_engine(folder: Path) -> Engine | None:
     """Return the finished engine in ``folder``, or None where there is none.
 
     Raises:
-        EngineError: Its manifest is not one of ours.
+        EngineError: Its manifest is not one of ours, or cannot be read.
     """
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_bytes())
         return Engine(folder=folder, **content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unusable(error, folder, "XDG_DATA_HOME") from error
     except (ValueError, TypeError) as error:
         raise EngineError(
             f"`{path}` does not describe an engine: {error}.",
             fix=f"Remove it: `nvfp4-serve engine remove {folder.name}`.",
         ) from error
+
+
+def has_python(engine: Engine) -> bool:
+    """True while the interpreter of ``engine`` is there.
+
+    It is a link to the one that made the engine, which an upgrade may take away.
+    """
+    return os.access(engine.python, os.X_OK)
 
 
 def write_manifest(engine: Engine, folder: Path) -> None:

@@ -13,7 +13,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What a managed engine is made of. Its id is a digest over all of it.
+    """What a managed engine is made of, and how to make it.
+
+    Its id is a digest over what can change its answers: the distribution, the version,
+    torch, the content of the list, the patches, and this Python and machine; not over
+    the rest.
 
     Attributes:
         flavour: ``cpu`` or ``cuda``.
@@ -92,6 +96,7 @@ class Instance:
         folder: Holds ``instance.json`` and ``engine.log``.
         started: When, ISO 8601 with time zone.
         detached: True when it outlives the launcher.
+        engine: Id of the managed engine that it runs on, None where it is another.
     """
 
     id: str
@@ -103,6 +108,7 @@ class Instance:
     folder: Path
     started: str
     detached: bool
+    engine: str | None = None
 
     @property
     def log(self) -> Path:

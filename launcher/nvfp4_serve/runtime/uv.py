@@ -132,7 +132,12 @@ def explain(step: str, status: int, words: str) -> EngineError:
 
 def _capture(command: Sequence[str]) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own tool, or the engine's Python
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_end_with_parent,
     )
     return done.returncode, done.stdout + done.stderr
 
