@@ -211,10 +211,10 @@ def test_a_detached_engine_answers_as_the_stand_in_does_until_it_is_stopped(
         assert read_members(served.instance.pid) == ()
 
 
-def test_an_engine_without_room_for_its_cache_says_so_and_is_gone(
+def test_an_engine_that_refuses_its_flags_says_why_and_is_gone(
     tmp_path: Path,
 ) -> None:
-    with serving(tmp_path, "--", "--kv-cache-memory-bytes", "1000") as served:
+    with serving(tmp_path, "--", "--max-num-seqs", "0") as served:
         assert served.launcher.wait(_START) == ExitCode.ENGINE
-        assert "ValueError: No available memory for the cache" in served.said()
+        assert "ValidationError: 2 validation errors for Scheduler" in served.said()
         assert read_members(served.instance.pid) == ()

@@ -82,13 +82,18 @@ def test_the_context_shrinks_to_what_fits_in_whole_blocks() -> None:
 
 
 def test_a_context_that_was_asked_for_is_never_shortened() -> None:
-    with pytest.raises(DoesNotFitError) as caught:
+    with pytest.raises(DoesNotFitError, match="is to be 40960") as caught:
         plan(
             host=cpu_host(memory_available=64 * GIB),
             request=Request(max_model_len=40_960),
         )
 
-    assert any(line.startswith("missing") for line in caught.value.evidence)
+    assert "the context takes 3.8 GiB" in caught.value.evidence
+
+
+def test_a_cache_that_holds_no_block_is_refused_before_anything_starts() -> None:
+    with pytest.raises(DoesNotFitError, match="holds 0 tokens"):
+        plan(request=Request(extra=("--kv-cache-memory-bytes", "1000")))
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_sum() -> None:

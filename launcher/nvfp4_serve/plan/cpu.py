@@ -59,7 +59,7 @@ def size_cpu(
         )
         longest = longest_that_fits(cache, per_token, wanted, _BLOCK)
         if longest is None or (request.max_model_len and longest < wanted):
-            raise _too_big(layout, host, 2 * wanted * per_token)
+            raise _too_long(cache, per_token, wanted)
     budget = Budget(
         total=host.memory_available,
         weights=layout.dequantized_bytes,
@@ -131,6 +131,21 @@ def _eager(host: Host) -> tuple[Choice, ...]:
             "The model is not compiled, but the sampler's logprobs are, at the first "
             "request that asks for them: seconds, and a C++ compiler.",
             "vLLM 0.32.0, v1/sample/ops/logprobs.py, batched_count_greater_than",
+        ),
+    )
+
+
+def _too_long(cache: int, per_token: int, wanted: int) -> DoesNotFitError:
+    return DoesNotFitError(
+        f"A KV cache of {format_bytes(cache)} holds {cache // per_token} tokens here, "
+        f"and the context is to be {wanted}.",
+        evidence=(
+            f"one token takes {format_bytes(per_token)} over all layers",
+            f"the context takes {format_bytes(wanted * per_token)}",
+        ),
+        fix=(
+            "Ask for a shorter context with `--max-model-len`, or for more cache with "
+            "`-- --kv-cache-memory-bytes`, or free memory."
         ),
     )
 
