@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from nvfp4_serve.checkpoint.config import Claim, legacy_algorithm
-from nvfp4_serve.checkpoint.encodings import FOREIGN, NVFP4, Encoding, weight_of
-from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.encodings import QUANTIZED
+from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
-from nvfp4_serve.checkpoint.patterns import matcher, too_slow
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
 #: What vLLM 0.32.0 takes from config.json (``quantization/modelopt.py``).
@@ -25,31 +24,11 @@ _ALGORITHMS: Final = frozenset(
 #: (``transformers_utils/model_arch_config_convertor.py``).
 _LEGACY: Final = re.compile(r"NVFP4|MIXED_PRECISION|FP8\w*")
 _KV_CACHES: Final = frozenset({"FP8", "NVFP4"})
-_QUANTIZED: Final = NVFP4 | {Encoding.MXFP4, Encoding.FP8, Encoding.FP8_BLOCK}
-#: Classes whose matrices vLLM builds quantized unless the config excludes them.
-_ALWAYS_QUANTIZED: Final = frozenset({"routed_experts", "shared_experts", "mlp"})
-_OFTEN_QUANTIZED: Final = frozenset({"attention", "mtp"})
-
-
-def _claimed_but_plain(evidence: Evidence) -> Iterator[Finding]:
-    """NVFP4 is claimed and nothing is packed: Model-Optimizer#1323."""
-    claim = evidence.claim
-    if claim is None or not _claims_nvfp4(claim) or evidence.encodings & FOREIGN:
-        return
-    if not evidence.has_nvfp4 and Encoding.NO_BLOCK_SCALE not in evidence.encodings:
-        yield Finding(
-            "claimed-nvfp4-not-packed",
-            Severity.ERROR,
-            f"`{claim.file}` claims {claim.algorithm}, and no module is packed: the "
-            "quantizer skipped every weight and said nothing (Model-Optimizer#1323).",
-            "Quantize again with nvidia-modelopt 0.47 or newer and inspect the output; "
-            "to serve it as it is, take the quantization out of the config.",
-        )
 
 
 def _packed_but_unclaimed(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.claim is None and evidence.encodings & _QUANTIZED:
-        found = sorted(evidence.encodings & _QUANTIZED)
+    if evidence.claim is None and evidence.encodings & QUANTIZED:
+        found = sorted(evidence.encodings & QUANTIZED)
         yield Finding(
             "quantized-not-claimed",
             Severity.ERROR,
@@ -105,54 +84,6 @@ def _group_size(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _excluded_but_quantized(evidence: Evidence) -> Iterator[Finding]:
-    claim = evidence.claim
-    if claim is None or not claim.ignore:
-        return
-    is_ignored = _is_ignored(evidence)
-    if is_ignored is None:
-        return
-    # A native format may stay quantized where ModelOpt's is excluded: DeepSeek-V4
-    # ignores its FP8 attention and its MXFP4 prediction layers.
-    seen = [s for s in evidence.stored_as(*NVFP4) if is_ignored(s.group.example)]
-    if seen:
-        yield Finding(
-            "excluded-but-quantized",
-            Severity.ERROR,
-            f"`{claim.file}` excludes `{seen[0].group.example}` from the quantization, "
-            f"and it is packed ({len(seen):,} such groups); the engine would look for "
-            "a plain weight.",
-            "Take the config from the export that wrote the tensors.",
-        )
-
-
-def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
-    claim = evidence.claim
-    if claim is None or not claim.nvfp4 or claim.targets or not evidence.has_nvfp4:
-        return
-    is_ignored = _is_ignored(evidence)
-    if is_ignored is None:
-        return
-    for severity, labels in (
-        (Severity.ERROR, _ALWAYS_QUANTIZED),
-        (Severity.WARNING, _OFTEN_QUANTIZED),
-    ):
-        seen = [
-            s
-            for s in evidence.stored_as(Encoding.PLAIN)
-            if s.label in labels and _is_linear(s) and not is_ignored(s.group.example)
-        ]
-        if seen:
-            yield Finding(
-                "plain-but-not-excluded",
-                severity,
-                f"`{seen[0].group.example}` is a plain weight, and `{claim.file}` does "
-                f"not exclude it ({len(seen):,} such groups); the engine expects it "
-                "packed.",
-                "Add its name to `ignore` of `quantization_config`.",
-            )
-
-
 def _kv_cache(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
     if claim is not None and claim.kv_cache not in (None, *_KV_CACHES):
@@ -181,7 +112,7 @@ def _configs_disagree(evidence: Evidence) -> Iterator[Finding]:
 
 def _only_the_name(evidence: Evidence) -> Iterator[Finding]:
     named = "nvfp4" in evidence.checkpoint.model.lower()
-    if named and evidence.claim is None and not evidence.encodings & _QUANTIZED:
+    if named and evidence.claim is None and not evidence.encodings & QUANTIZED:
         yield Finding(
             "nvfp4-in-name-only",
             Severity.WARNING,
@@ -194,53 +125,10 @@ def _claims_nvfp4(claim: Claim) -> bool:
     return claim.nvfp4 or claim.experts == "NVFP4"
 
 
-def _is_linear(seen: Seen) -> bool:
-    """Return whether it is a matrix that vLLM builds as a linear layer.
-
-    Not so: a convolution (its weight has three sides), and a table with few rows
-    such as the gate of a shared expert.
-    """
-    weight = weight_of(seen.group)
-    return (
-        weight is not None
-        and len(weight.shape) == 2
-        and (seen.group.name.endswith(("_proj", ".w1", ".w2", ".w3")))
-    )
-
-
-def _is_ignored(evidence: Evidence) -> Callable[[str], bool] | None:
-    """Return whether a module is excluded; None where it takes too long to know."""
-    ignore = evidence.claim.ignore if evidence.claim is not None else ()
-    return None if _too_slow(evidence) else matcher(ignore)
-
-
-def _too_slow(evidence: Evidence) -> tuple[str, ...]:
-    ignore = evidence.claim.ignore if evidence.claim is not None else ()
-    return too_slow(ignore, (seen.group.example for seen in evidence.seen))
-
-
-def _slow_patterns(evidence: Evidence) -> Iterator[Finding]:
-    """A regular expression may take longer than anyone waits; the engine's too."""
-    claim, slow = evidence.claim, _too_slow(evidence)
-    if claim is not None and slow:
-        yield Finding(
-            "slow-pattern",
-            Severity.WARNING,
-            f"`{claim.file}` excludes modules by `{slow[0][:80]}`, and to match that "
-            "may take hours; what it excludes was not checked.",
-            "Write it without a repeated group and with few repeats; the engine "
-            "matches it with every module too.",
-        )
-
-
 CONTRADICTIONS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
-    _slow_patterns,
-    _claimed_but_plain,
     _packed_but_unclaimed,
     _unsupported_algorithm,
     _group_size,
-    _excluded_but_quantized,
-    _plain_but_not_excluded,
     _kv_cache,
     _configs_disagree,
     _only_the_name,

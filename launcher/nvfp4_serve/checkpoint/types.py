@@ -151,6 +151,7 @@ class Layout:
         attention: What the KV cache depends on, where it is plain attention.
         needs_remote_code: config.json has an ``auto_map``.
         findings: Everything that a user should know, worst first.
+        attention_heads: Heads of the queries, where config.json says it.
     """
 
     model: str
@@ -167,6 +168,7 @@ class Layout:
     attention: Attention | None
     needs_remote_code: bool
     findings: tuple[Finding, ...]
+    attention_heads: int | None = None
 
     @property
     def servable(self) -> bool:
