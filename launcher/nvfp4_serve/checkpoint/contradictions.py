@@ -3,11 +3,15 @@
 Part of ``findings``; kept apart because it is about the config, not about a format.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nvfp4_serve.checkpoint.config import Claim, legacy_algorithm
+from nvfp4_serve.checkpoint.config import (
+    QUANT_CONFIG,
+    Claim,
+    legacy_algorithm,
+    legacy_producer,
+)
 from nvfp4_serve.checkpoint.encodings import QUANTIZED
 from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
@@ -22,7 +26,9 @@ _ALGORITHMS: Final = frozenset(
 )  # fmt: skip
 #: What it takes where hf_quant_config.json stands alone
 #: (``transformers_utils/model_arch_config_convertor.py``).
-_LEGACY: Final = re.compile(r"NVFP4|MIXED_PRECISION|FP8\w*")
+_LEGACY: Final = frozenset({"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4"})
+#: What ``modelopt.py`` wants beside ``NVFP4`` there; null will do.
+_LEGACY_KEYS: Final = ("group_size", "kv_cache_quant_algo", "exclude_modules")
 _KV_CACHES: Final = frozenset({"FP8", "NVFP4"})
 
 
@@ -41,9 +47,8 @@ def _packed_but_unclaimed(evidence: Evidence) -> Iterator[Finding]:
 
 def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
-    if claim is None or claim.method not in (None, "modelopt", "modelopt_fp4"):
+    if claim is None or claim.family != "modelopt":
         return
-    legacy = claim.file != "config.json"
     if claim.algorithm is None:
         yield Finding(
             "missing-algorithm",
@@ -59,7 +64,7 @@ def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
             "not take (vllm#45333).",
             "Quantize again with NVFP4 or W4A16_NVFP4.",
         )
-    elif legacy and not _LEGACY.fullmatch(claim.algorithm):
+    elif claim.file == QUANT_CONFIG and claim.algorithm not in _LEGACY:
         yield Finding(
             "legacy-config-algorithm",
             Severity.ERROR,
@@ -67,6 +72,74 @@ def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
             "vLLM takes this algorithm from config.json only.",
             "Copy the quantization into config.json as `quantization_config`, with "
             "`quant_method: modelopt`.",
+        )
+
+
+def _missing_method(evidence: Evidence) -> Iterator[Finding]:
+    claim = evidence.claim
+    if claim is not None and claim.method is None and claim.family is None:
+        yield Finding(
+            "missing-method",
+            Severity.ERROR,
+            f"`{claim.file}` has a quantization without `quant_method`, and vLLM then "
+            "reads every weight as plain.",
+            "Take `quantization_config` from the export that wrote the tensors.",
+        )
+
+
+def _incomplete_legacy(evidence: Evidence) -> Iterator[Finding]:
+    """Check what vLLM wants of hf_quant_config.json where it stands alone."""
+    claim, legacy = evidence.claim, evidence.checkpoint.hf_quant_config
+    if claim is None or claim.file != QUANT_CONFIG or legacy is None:
+        return
+    producer = legacy_producer(evidence.checkpoint)
+    if producer is None or producer.name != "modelopt":
+        name = producer.name if producer is not None else None
+        yield Finding(
+            "legacy-config-producer",
+            Severity.ERROR,
+            f"Only {QUANT_CONFIG} speaks of a quantization, and its `producer.name` is "
+            f"{name}; vLLM follows it only where that is `modelopt`, and would read "
+            "every weight as plain.",
+            "Copy the quantization into config.json as `quantization_config`, with "
+            "`quant_method: modelopt`.",
+        )
+    section = legacy["quantization"]
+    absent = [key for key in _LEGACY_KEYS if key not in section]  # type: ignore[operator]
+    if claim.algorithm == "NVFP4" and absent:
+        yield Finding(
+            "legacy-config-keys",
+            Severity.ERROR,
+            f"`quantization` of {QUANT_CONFIG} has no {', '.join(absent)}, and vLLM "
+            "does not start without.",
+            "Add them, as the export that wrote the tensors would have; null will do "
+            "for `kv_cache_quant_algo`.",
+        )
+
+
+def _mixed_without_layers(evidence: Evidence) -> Iterator[Finding]:
+    claim = evidence.claim
+    if claim is None or claim.family != "modelopt" or claim.layers:
+        return
+    if claim.algorithm == "MIXED_PRECISION":
+        yield Finding(
+            "mixed-without-layers",
+            Severity.ERROR,
+            f"`{claim.file}` says MIXED_PRECISION, and `quantized_layers` is neither "
+            f"there nor in {QUANT_CONFIG}; vLLM does not start without.",
+            "Take the config from the export that wrote the tensors.",
+        )
+
+
+def _remote_code(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.model.needs_remote_code:
+        yield Finding(
+            "remote-code",
+            Severity.WARNING,
+            "config.json has an `auto_map`: the checkpoint brings code of its own, and "
+            "vLLM runs none of it unless it is told to.",
+            "Nothing is to be done where vLLM knows the architecture; else pass "
+            "`-- --trust-remote-code`, and only if you trust that code.",
         )
 
 
@@ -128,6 +201,10 @@ def _claims_nvfp4(claim: Claim) -> bool:
 CONTRADICTIONS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _packed_but_unclaimed,
     _unsupported_algorithm,
+    _missing_method,
+    _incomplete_legacy,
+    _mixed_without_layers,
+    _remote_code,
     _group_size,
     _kv_cache,
     _configs_disagree,
