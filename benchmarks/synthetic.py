@@ -41,7 +41,6 @@ class Made:
     tensors: int
     header_bytes: int
     apparent_bytes: int
-    index_bytes: int
 
 
 def make_checkpoint(folder: Path, shape: Shape) -> Made:
@@ -65,7 +64,7 @@ def make_checkpoint(folder: Path, shape: Shape) -> Made:
     )
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "config.json").write_text(json.dumps(_config(shape), indent=2))
-    return Made(len(tensors), header_bytes, apparent, len(index))
+    return Made(len(tensors), header_bytes, apparent)
 
 
 def _header(tensors: list[Tensor]) -> tuple[bytes, int]:

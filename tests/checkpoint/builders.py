@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nvfp4_serve.checkpoint.nvfp4 import tensor_bytes
+from nvfp4_serve.checkpoint.types import Checkpoint
 
 Stored = tuple[str, tuple[int, ...]]
 #: Tensor name to dtype and shape.
@@ -35,6 +36,11 @@ MODEL_CONFIG: dict[str, object] = {
 }
 _ATTENTION = (("q", 128, 96), ("k", 64, 96), ("v", 64, 96), ("o", 96, 128))
 _EXPERT = (("gate", 48, 96), ("up", 48, 96), ("down", 96, 48))
+
+
+def tensor_count(checkpoint: Checkpoint) -> int:
+    """Return how many tensors were read."""
+    return sum(group.count * len(group.tensors) for group in checkpoint.groups)
 
 
 def header_of(tensors: Tensors) -> bytes:

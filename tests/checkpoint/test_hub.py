@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
-from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
+from checkpoint.builders import (
+    NVFP4_CONFIG,
+    modelopt_moe,
+    tensor_count,
+    write_checkpoint,
+)
 from hub_server import COMMIT, Hub, running_hub
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
 from nvfp4_serve.errors import CheckpointError
@@ -126,14 +131,14 @@ def test_does_not_carry_the_token_to_another_host(
 def test_reads_a_single_file(hub: Hub, tmp_path: Path) -> None:
     hub.models["single"] = write_checkpoint(tmp_path / "single", modelopt_moe())
 
-    assert read_checkpoint("single").tensors == len(modelopt_moe())
+    assert tensor_count(read_checkpoint("single")) == len(modelopt_moe())
 
 
 def test_reads_many_shards_at_once_and_in_any_number(hub: Hub, tmp_path: Path) -> None:
     tensors = modelopt_moe(experts=9)
     hub.models["many"] = write_checkpoint(tmp_path / "many", tensors, shards=40)
 
-    assert read_checkpoint("many").tensors == len(tensors)
+    assert tensor_count(read_checkpoint("many")) == len(tensors)
     assert len(hub.shard_exchanges()) == 40
 
 
@@ -186,7 +191,7 @@ def test_says_that_an_answer_was_cut(hub: Hub) -> None:
 def test_asks_again_when_the_hub_is_busy_for_a_moment(hub: Hub) -> None:
     hub.fails_first = 1
 
-    assert read_checkpoint(MODEL).tensors == len(modelopt_moe())
+    assert tensor_count(read_checkpoint(MODEL)) == len(modelopt_moe())
 
 
 def test_says_that_the_hub_fails(hub: Hub) -> None:
@@ -247,6 +252,39 @@ def test_reads_the_cache_and_no_shard_of_the_hub_where_the_model_was_downloaded(
     assert [exchange.path for exchange in hub.log] == [f"/api/models/{MODEL}"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer.model",
+        "merges.txt",
+        "chat_template.jinja",
+        "modeling_x.py",
+        "a/b.txt",
+    ],
+)
+def test_asks_the_hub_where_the_cache_lacks_what_an_engine_may_want(
+    hub: Hub, name: str
+) -> None:
+    (hub.models[MODEL] / name).parent.mkdir(exist_ok=True)
+    (hub.models[MODEL] / name).write_text("x")
+    snapshot_download(MODEL, ignore_patterns=[name])
+
+    assert read_checkpoint(MODEL).folder is None
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model-q4.gguf", "original/params.json", "README.md"]
+)
+def test_reads_the_cache_where_it_lacks_what_no_engine_wants(
+    hub: Hub, name: str
+) -> None:
+    (hub.models[MODEL] / name).parent.mkdir(exist_ok=True)
+    (hub.models[MODEL] / name).write_text("x")
+    folder = snapshot_download(MODEL, ignore_patterns=[name])
+
+    assert read_checkpoint(MODEL).folder == folder
+
+
 def test_asks_the_hub_where_the_cache_is_not_complete(hub: Hub) -> None:
     hf_hub_download(MODEL, "config.json")
     hub.log.clear()
@@ -256,7 +294,7 @@ def test_asks_the_hub_where_the_cache_is_not_complete(hub: Hub) -> None:
     assert len(hub.shard_exchanges()) == 3
 
     assert checkpoint.folder is None
-    assert checkpoint.tensors == len(modelopt_moe())
+    assert tensor_count(checkpoint) == len(modelopt_moe())
 
 
 def test_says_that_it_is_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +315,7 @@ def test_honours_the_environment_and_keeps_huggingface_hub_quiet(
     }
     code = (
         "from nvfp4_serve.checkpoint import read_checkpoint; "
-        f"print(read_checkpoint({MODEL!r}).tensors)"
+        f"print(len(read_checkpoint({MODEL!r}).groups))"
     )
 
     done = subprocess.run(
@@ -288,7 +326,7 @@ def test_honours_the_environment_and_keeps_huggingface_hub_quiet(
         check=False,
     )
 
-    assert (done.stdout, done.stderr) == (f"{len(modelopt_moe())}\n", "")
+    assert (done.stdout, done.stderr) == ("11\n", "")
     assert not (tmp_path / "home").exists()
     assert all("/models/" in e.path or "/resolve/" in e.path for e in hub.log)
 

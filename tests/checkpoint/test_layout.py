@@ -16,7 +16,6 @@ from checkpoint.builders import (
     write_checkpoint,
 )
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.nvfp4 import linear_bytes
 from nvfp4_serve.checkpoint.types import Attention, Layout, Producer, Severity
 
 EXPERT = "model.layers.0.mlp.experts.1.down_proj"
@@ -102,8 +101,8 @@ def test_gives_the_exact_bytes_of_all_tensors(tmp_path: Path) -> None:
 
     layout = layout_of(tmp_path, tensors)
 
-    assert layout.weight_bytes == linear_bytes(64, 256) + 4 + 4
-    assert linear_bytes(64, 256) * 8 == 64 * 256 * 4.5
+    # 4.5 bits a weight, and two scalars of four bytes.
+    assert layout.weight_bytes == 64 * 256 * 4.5 / 8 + 4 + 4
 
 
 @pytest.mark.parametrize(
@@ -472,12 +471,21 @@ def test_reads_the_claim_of_hf_quant_config_where_config_json_is_silent(
 def test_says_that_a_legacy_config_alone_cannot_name_w4a16(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, without(modelopt_moe(), "input_scale"))
     (tmp_path / "hf_quant_config.json").write_text(
-        '{"quantization": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}'
+        '{"producer": {"name": "modelopt"}, '
+        '"quantization": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}'
     )
 
     layout = read_layout(read_checkpoint(str(tmp_path)))
 
     assert found(layout) == [("legacy-config-algorithm", Severity.ERROR)]
+
+
+def test_says_that_a_quantization_without_a_method_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    layout = layout_of(tmp_path, modelopt_moe(), {**NVFP4_CONFIG, "quant_method": None})
+
+    assert found(layout) == [("missing-method", Severity.ERROR)]
 
 
 def test_says_that_two_configs_disagree(tmp_path: Path) -> None:
@@ -524,6 +532,38 @@ def test_puts_the_worst_finding_first(tmp_path: Path) -> None:
         ),
         pytest.param({"layer_types": ["never_seen"]}, None, id="unknown-kind"),
         pytest.param(
+            {"layer_types": ["sliding_attention", "full_attention"]}, None, id="slides"
+        ),
+        pytest.param({"sliding_window": 128}, None, id="all-slide"),
+        pytest.param(
+            {"sliding_window": 128, "use_sliding_window": False},
+            Attention(1, 2, 32),
+            id="no-one-slides",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 5, "hybrid_override_pattern": "M*E-*"},
+            Attention(2, 2, 32),
+            id="nemotron-h",
+        ),
+        pytest.param(
+            {"layers_block_type": ["mamba", "attention", "moe"]},
+            Attention(1, 2, 32),
+            id="nemotron-h-by-names",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 48, "full_attention_interval": 4},
+            Attention(12, 2, 32),
+            id="qwen3-next",
+        ),
+        pytest.param({"linear_num_key_heads": 16}, None, id="linear-not-counted"),
+        pytest.param(
+            {"num_hidden_layers": 32, "attn_layer_period": 8, "attn_layer_offset": 4},
+            Attention(4, 2, 32),
+            id="jamba",
+        ),
+        pytest.param({"attn_layer_period": 8}, None, id="jamba-without-offset"),
+        pytest.param({"mamba_d_state": 64}, None, id="mamba"),
+        pytest.param(
             {
                 "text_config": {
                     "num_hidden_layers": 3,
@@ -542,12 +582,20 @@ def test_knows_what_the_kv_cache_depends_on(
     assert layout_of(tmp_path, modelopt_moe(), config=config).attention == expected
 
 
+def test_knows_the_heads_of_latent_attention_too(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, modelopt_moe(), config={"kv_lora_rank": 512})
+
+    assert layout.attention_heads == 4
+
+
 def test_says_that_a_model_brings_its_own_code(tmp_path: Path) -> None:
     layout = layout_of(
         tmp_path, modelopt_moe(), config={"auto_map": {"AutoModel": "x.Y"}}
     )
 
     assert layout.needs_remote_code
+    assert found(layout) == [("remote-code", Severity.WARNING)]
+    assert "--trust-remote-code" in layout.findings[0].fix
     assert layout.max_position_embeddings == 512
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from checkpoint.builders import (
+    body_bytes,
+    header_of,
     modelopt_moe,
+    tensor_count,
     write_checkpoint,
     write_index,
     write_shard,
@@ -17,7 +20,9 @@ from checkpoint.builders import (
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.header import parse_header, read_header
 from nvfp4_serve.checkpoint.types import Severity
+from nvfp4_serve.errors import CheckpointError
 
+MORE = {"model.more.weight": ("BF16", (8, 8))}
 #: numpy's word to the format's.
 WORDS = {
     "float32": "F32",
@@ -89,7 +94,7 @@ def test_counts_what_numpy_wrote(tmp_path: Path, seed: int) -> None:
 
     checkpoint = read_checkpoint(str(tmp_path))
 
-    assert checkpoint.tensors == len(arrays)
+    assert tensor_count(checkpoint) == len(arrays)
     stored = {
         (group.name, tensor.suffix, tensor.shape, tensor.bytes)
         for group in checkpoint.groups
@@ -160,7 +165,7 @@ def test_accepts_the_links_of_a_snapshot_in_the_hub_cache(
 
     checkpoint = read_checkpoint(str(snapshot))
 
-    assert checkpoint.tensors == len(modelopt_moe())
+    assert tensor_count(checkpoint) == len(modelopt_moe())
 
 
 def test_warns_of_a_tensor_that_the_index_does_not_name(tmp_path: Path) -> None:
@@ -194,4 +199,54 @@ def test_reads_every_shard_where_there_is_no_index(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, modelopt_moe(), shards=3)
     (tmp_path / "model.safetensors.index.json").unlink()
 
-    assert read_checkpoint(str(tmp_path)).tensors == len(modelopt_moe())
+    assert tensor_count(read_checkpoint(str(tmp_path))) == len(modelopt_moe())
+
+
+def test_reads_every_file_of_a_folder_without_an_index(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, modelopt_moe())
+    write_shard(tmp_path / "more.safetensors", header_of(MORE), body_bytes(MORE))
+
+    assert tensor_count(read_checkpoint(str(tmp_path))) == len(modelopt_moe()) + 1
+
+
+@pytest.mark.parametrize("kept", [(1,), (1, 3), (3,)])
+def test_counts_the_shards_where_there_is_no_index(
+    tmp_path: Path, kept: tuple[int, ...]
+) -> None:
+    write_checkpoint(tmp_path, modelopt_moe(), shards=3)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    gone = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3) if n not in kept]
+    for name in gone:
+        (tmp_path / name).unlink()
+
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(str(tmp_path))
+
+    assert caught.value.evidence == tuple(gone)
+
+
+def test_says_that_mistrals_own_format_would_be_loaded(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, modelopt_moe())
+    consolidated = tmp_path / "consolidated-00001-of-00001.safetensors"
+    write_shard(consolidated, header_of(MORE), body_bytes(MORE))
+
+    checkpoint = read_checkpoint(str(tmp_path))
+
+    assert tensor_count(checkpoint) == len(modelopt_moe())
+    assert [note.id for note in checkpoint.notes] == ["consolidated-weights"]
+    assert consolidated.name in checkpoint.notes[0].message
+
+
+def test_names_what_was_given_where_it_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(CheckpointError) as absent:
+        read_checkpoint("./nothere")
+    with pytest.raises(CheckpointError) as empty:
+        read_checkpoint("./empty")
+
+    assert absent.value.problem == "There is no folder `./nothere`."
+    assert "no `config.json` in `./empty`" in " ".join(empty.value.evidence)

@@ -36,7 +36,9 @@ def read_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint:
             f"`{model}` is a folder, and a folder has no revision {revision!r}.",
             fix="Leave out `--revision`, or give a Hub id.",
         )
-    return read_files(Folder(path), Where(model, str(path.absolute()), None))
+    return read_files(
+        Folder(path, shown=model), Where(model, str(path.absolute()), None)
+    )
 
 
 def _expanded(model: str) -> Path:

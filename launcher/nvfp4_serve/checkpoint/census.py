@@ -70,14 +70,9 @@ class _Held(dict[_Kind, "_Held"]):
 
 
 class Census:
-    """Counts tensors, one shard's header after the other.
-
-    Attributes:
-        tensors: How many were counted.
-    """
+    """Counts tensors, one shard's header after the other."""
 
     def __init__(self) -> None:
-        self.tensors = 0
         self._nothing = _Held()
         self._modules: dict[str, _Held] = {}
 
@@ -108,7 +103,6 @@ class Census:
         for module in self._modules.keys() & modules.keys():
             modules[module] = self._modules[module].and_all_of(modules[module])
         self._modules.update(modules)
-        self.tensors += len(header)
         return fit and in_order and cursor == body
 
     def holds(self, name: str) -> bool:

@@ -3,15 +3,18 @@
 Part of ``findings``; kept apart because it is about the config, not about a format.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nvfp4_serve.checkpoint.config import Claim, legacy_algorithm
-from nvfp4_serve.checkpoint.encodings import FOREIGN, NVFP4, Encoding, weight_of
-from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.config import (
+    QUANT_CONFIG,
+    Claim,
+    legacy_algorithm,
+    legacy_producer,
+)
+from nvfp4_serve.checkpoint.encodings import QUANTIZED
+from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
-from nvfp4_serve.checkpoint.patterns import matcher, too_slow
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
 #: What vLLM 0.32.0 takes from config.json (``quantization/modelopt.py``).
@@ -23,33 +26,15 @@ _ALGORITHMS: Final = frozenset(
 )  # fmt: skip
 #: What it takes where hf_quant_config.json stands alone
 #: (``transformers_utils/model_arch_config_convertor.py``).
-_LEGACY: Final = re.compile(r"NVFP4|MIXED_PRECISION|FP8\w*")
+_LEGACY: Final = frozenset({"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4"})
+#: What ``modelopt.py`` wants beside ``NVFP4`` there; null will do.
+_LEGACY_KEYS: Final = ("group_size", "kv_cache_quant_algo", "exclude_modules")
 _KV_CACHES: Final = frozenset({"FP8", "NVFP4"})
-_QUANTIZED: Final = NVFP4 | {Encoding.MXFP4, Encoding.FP8, Encoding.FP8_BLOCK}
-#: Classes whose matrices vLLM builds quantized unless the config excludes them.
-_ALWAYS_QUANTIZED: Final = frozenset({"routed_experts", "shared_experts", "mlp"})
-_OFTEN_QUANTIZED: Final = frozenset({"attention", "mtp"})
-
-
-def _claimed_but_plain(evidence: Evidence) -> Iterator[Finding]:
-    """NVFP4 is claimed and nothing is packed: Model-Optimizer#1323."""
-    claim = evidence.claim
-    if claim is None or not _claims_nvfp4(claim) or evidence.encodings & FOREIGN:
-        return
-    if not evidence.has_nvfp4 and Encoding.NO_BLOCK_SCALE not in evidence.encodings:
-        yield Finding(
-            "claimed-nvfp4-not-packed",
-            Severity.ERROR,
-            f"`{claim.file}` claims {claim.algorithm}, and no module is packed: the "
-            "quantizer skipped every weight and said nothing (Model-Optimizer#1323).",
-            "Quantize again with nvidia-modelopt 0.47 or newer and inspect the output; "
-            "to serve it as it is, take the quantization out of the config.",
-        )
 
 
 def _packed_but_unclaimed(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.claim is None and evidence.encodings & _QUANTIZED:
-        found = sorted(evidence.encodings & _QUANTIZED)
+    if evidence.claim is None and evidence.encodings & QUANTIZED:
+        found = sorted(evidence.encodings & QUANTIZED)
         yield Finding(
             "quantized-not-claimed",
             Severity.ERROR,
@@ -62,9 +47,8 @@ def _packed_but_unclaimed(evidence: Evidence) -> Iterator[Finding]:
 
 def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
-    if claim is None or claim.method not in (None, "modelopt", "modelopt_fp4"):
+    if claim is None or claim.family != "modelopt":
         return
-    legacy = claim.file != "config.json"
     if claim.algorithm is None:
         yield Finding(
             "missing-algorithm",
@@ -80,7 +64,7 @@ def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
             "not take (vllm#45333).",
             "Quantize again with NVFP4 or W4A16_NVFP4.",
         )
-    elif legacy and not _LEGACY.fullmatch(claim.algorithm):
+    elif claim.file == QUANT_CONFIG and claim.algorithm not in _LEGACY:
         yield Finding(
             "legacy-config-algorithm",
             Severity.ERROR,
@@ -88,6 +72,74 @@ def _unsupported_algorithm(evidence: Evidence) -> Iterator[Finding]:
             "vLLM takes this algorithm from config.json only.",
             "Copy the quantization into config.json as `quantization_config`, with "
             "`quant_method: modelopt`.",
+        )
+
+
+def _missing_method(evidence: Evidence) -> Iterator[Finding]:
+    claim = evidence.claim
+    if claim is not None and claim.method is None and claim.family is None:
+        yield Finding(
+            "missing-method",
+            Severity.ERROR,
+            f"`{claim.file}` has a quantization without `quant_method`, and vLLM then "
+            "reads every weight as plain.",
+            "Take `quantization_config` from the export that wrote the tensors.",
+        )
+
+
+def _incomplete_legacy(evidence: Evidence) -> Iterator[Finding]:
+    """Check what vLLM wants of hf_quant_config.json where it stands alone."""
+    claim, legacy = evidence.claim, evidence.checkpoint.hf_quant_config
+    if claim is None or claim.file != QUANT_CONFIG or legacy is None:
+        return
+    producer = legacy_producer(evidence.checkpoint)
+    if producer is None or producer.name != "modelopt":
+        name = producer.name if producer is not None else None
+        yield Finding(
+            "legacy-config-producer",
+            Severity.ERROR,
+            f"Only {QUANT_CONFIG} speaks of a quantization, and its `producer.name` is "
+            f"{name}; vLLM follows it only where that is `modelopt`, and would read "
+            "every weight as plain.",
+            "Copy the quantization into config.json as `quantization_config`, with "
+            "`quant_method: modelopt`.",
+        )
+    section = legacy["quantization"]
+    absent = [key for key in _LEGACY_KEYS if key not in section]  # type: ignore[operator]
+    if claim.algorithm == "NVFP4" and absent:
+        yield Finding(
+            "legacy-config-keys",
+            Severity.ERROR,
+            f"`quantization` of {QUANT_CONFIG} has no {', '.join(absent)}, and vLLM "
+            "does not start without.",
+            "Add them, as the export that wrote the tensors would have; null will do "
+            "for `kv_cache_quant_algo`.",
+        )
+
+
+def _mixed_without_layers(evidence: Evidence) -> Iterator[Finding]:
+    claim = evidence.claim
+    if claim is None or claim.family != "modelopt" or claim.layers:
+        return
+    if claim.algorithm == "MIXED_PRECISION":
+        yield Finding(
+            "mixed-without-layers",
+            Severity.ERROR,
+            f"`{claim.file}` says MIXED_PRECISION, and `quantized_layers` is neither "
+            f"there nor in {QUANT_CONFIG}; vLLM does not start without.",
+            "Take the config from the export that wrote the tensors.",
+        )
+
+
+def _remote_code(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.model.needs_remote_code:
+        yield Finding(
+            "remote-code",
+            Severity.WARNING,
+            "config.json has an `auto_map`: the checkpoint brings code of its own, and "
+            "vLLM runs none of it unless it is told to.",
+            "Nothing is to be done where vLLM knows the architecture; else pass "
+            "`-- --trust-remote-code`, and only if you trust that code.",
         )
 
 
@@ -103,54 +155,6 @@ def _group_size(evidence: Evidence) -> Iterator[Finding]:
             f"`{claim.file}` says a group size of {sizes}; NVFP4 has {NVFP4_BLOCK}.",
             "Take the config from the export that wrote the tensors.",
         )
-
-
-def _excluded_but_quantized(evidence: Evidence) -> Iterator[Finding]:
-    claim = evidence.claim
-    if claim is None or not claim.ignore:
-        return
-    is_ignored = _is_ignored(evidence)
-    if is_ignored is None:
-        return
-    # A native format may stay quantized where ModelOpt's is excluded: DeepSeek-V4
-    # ignores its FP8 attention and its MXFP4 prediction layers.
-    seen = [s for s in evidence.stored_as(*NVFP4) if is_ignored(s.group.example)]
-    if seen:
-        yield Finding(
-            "excluded-but-quantized",
-            Severity.ERROR,
-            f"`{claim.file}` excludes `{seen[0].group.example}` from the quantization, "
-            f"and it is packed ({len(seen):,} such groups); the engine would look for "
-            "a plain weight.",
-            "Take the config from the export that wrote the tensors.",
-        )
-
-
-def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
-    claim = evidence.claim
-    if claim is None or not claim.nvfp4 or claim.targets or not evidence.has_nvfp4:
-        return
-    is_ignored = _is_ignored(evidence)
-    if is_ignored is None:
-        return
-    for severity, labels in (
-        (Severity.ERROR, _ALWAYS_QUANTIZED),
-        (Severity.WARNING, _OFTEN_QUANTIZED),
-    ):
-        seen = [
-            s
-            for s in evidence.stored_as(Encoding.PLAIN)
-            if s.label in labels and _is_linear(s) and not is_ignored(s.group.example)
-        ]
-        if seen:
-            yield Finding(
-                "plain-but-not-excluded",
-                severity,
-                f"`{seen[0].group.example}` is a plain weight, and `{claim.file}` does "
-                f"not exclude it ({len(seen):,} such groups); the engine expects it "
-                "packed.",
-                "Add its name to `ignore` of `quantization_config`.",
-            )
 
 
 def _kv_cache(evidence: Evidence) -> Iterator[Finding]:
@@ -181,7 +185,7 @@ def _configs_disagree(evidence: Evidence) -> Iterator[Finding]:
 
 def _only_the_name(evidence: Evidence) -> Iterator[Finding]:
     named = "nvfp4" in evidence.checkpoint.model.lower()
-    if named and evidence.claim is None and not evidence.encodings & _QUANTIZED:
+    if named and evidence.claim is None and not evidence.encodings & QUANTIZED:
         yield Finding(
             "nvfp4-in-name-only",
             Severity.WARNING,
@@ -194,53 +198,14 @@ def _claims_nvfp4(claim: Claim) -> bool:
     return claim.nvfp4 or claim.experts == "NVFP4"
 
 
-def _is_linear(seen: Seen) -> bool:
-    """Return whether it is a matrix that vLLM builds as a linear layer.
-
-    Not so: a convolution (its weight has three sides), and a table with few rows
-    such as the gate of a shared expert.
-    """
-    weight = weight_of(seen.group)
-    return (
-        weight is not None
-        and len(weight.shape) == 2
-        and (seen.group.name.endswith(("_proj", ".w1", ".w2", ".w3")))
-    )
-
-
-def _is_ignored(evidence: Evidence) -> Callable[[str], bool] | None:
-    """Return whether a module is excluded; None where it takes too long to know."""
-    ignore = evidence.claim.ignore if evidence.claim is not None else ()
-    return None if _too_slow(evidence) else matcher(ignore)
-
-
-def _too_slow(evidence: Evidence) -> tuple[str, ...]:
-    ignore = evidence.claim.ignore if evidence.claim is not None else ()
-    return too_slow(ignore, (seen.group.example for seen in evidence.seen))
-
-
-def _slow_patterns(evidence: Evidence) -> Iterator[Finding]:
-    """A regular expression may take longer than anyone waits; the engine's too."""
-    claim, slow = evidence.claim, _too_slow(evidence)
-    if claim is not None and slow:
-        yield Finding(
-            "slow-pattern",
-            Severity.WARNING,
-            f"`{claim.file}` excludes modules by `{slow[0][:80]}`, and to match that "
-            "may take hours; what it excludes was not checked.",
-            "Write it without a repeated group and with few repeats; the engine "
-            "matches it with every module too.",
-        )
-
-
 CONTRADICTIONS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
-    _slow_patterns,
-    _claimed_but_plain,
     _packed_but_unclaimed,
     _unsupported_algorithm,
+    _missing_method,
+    _incomplete_legacy,
+    _mixed_without_layers,
+    _remote_code,
     _group_size,
-    _excluded_but_quantized,
-    _plain_but_not_excluded,
     _kv_cache,
     _configs_disagree,
     _only_the_name,

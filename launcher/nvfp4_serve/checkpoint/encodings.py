@@ -44,6 +44,8 @@ class Encoding(enum.StrEnum):
 
 #: Encodings whose weight is packed NVFP4 with block scales that can be used.
 NVFP4: Final = frozenset({Encoding.MODELOPT_NVFP4, Encoding.COMPRESSED_NVFP4})
+#: Encodings of a weight that is quantized, and can be read.
+QUANTIZED: Final = NVFP4 | {Encoding.MXFP4, Encoding.FP8, Encoding.FP8_BLOCK}
 #: Encodings that no layout of ours can hold.
 FOREIGN: Final = frozenset(
     {
@@ -64,6 +66,7 @@ _PACKED_INTEGERS: Final = frozenset({"qweight", "weight_packed"})
 _FP8_SCALES: Final = ("weight_scale_inv", "weight_scale", "scale")
 _MX_SCALES: Final = ("weight_scale", "scale")
 _KV_SCALE: Final = re.compile(r"(^|[._])[qkv]_(scale|zero_point)$|^prob_output_scale$")
+_LINEAR: Final = re.compile(r"(_proj|\.w[123])$")
 _PROJECTION_FIRST: Final = re.compile(r"\.experts\.[a-z]\w*\.\*")
 
 
@@ -75,6 +78,19 @@ def encoding_of(group: ModuleGroup) -> Encoding:
 def weight_of(group: ModuleGroup) -> StoredTensor | None:
     """Return the weight, plain or packed, where it has one of the usual names."""
     return group.tensor("weight") or group.tensor("weight_packed")
+
+
+def is_linear(group: ModuleGroup) -> bool:
+    """Return whether its weight is one that vLLM builds as linear layer or experts.
+
+    Not so: a convolution (its weight has three sides), and a table with few rows
+    such as the gate of a shared expert.
+    """
+    if group.name.endswith(".experts"):
+        return any(len(tensor.shape) == 3 for tensor in group.tensors)
+    weight = weight_of(group)
+    sides = len(weight.shape) if weight is not None else 0
+    return sides == 2 and _LINEAR.search(group.name) is not None
 
 
 def is_kv_scale(suffix: str) -> bool:
@@ -152,7 +168,8 @@ def _is_mxfp4(group: ModuleGroup) -> bool:
     )
 
 
-def _fp8_scale(group: ModuleGroup) -> StoredTensor | None:
+def fp8_scale(group: ModuleGroup) -> StoredTensor | None:
+    """Return the scale of an FP8 weight, of one or of many blocks."""
     found = (group.tensor(suffix) for suffix in _FP8_SCALES)
     return next((scale for scale in found if scale is not None), None)
 
@@ -163,14 +180,15 @@ def _is_fp8(group: ModuleGroup) -> bool:
 
 
 def _is_fp8_block(group: ModuleGroup) -> bool:
-    scale = _fp8_scale(group)
+    """By its scales: two sides, or ModelOpt's four, [rows/128, 1, cols/128, 1]."""
+    scale = fp8_scale(group)
+    if scale is None or not _is_fp8(group):
+        return False
+    sides = len(scale.shape)
     return (
-        _is_fp8(group)
-        and scale is not None
-        and (
-            scale.suffix != "weight_scale"
-            or (len(scale.shape) > 1 and scale.shape[-1] > 1)
-        )
+        scale.suffix != "weight_scale"
+        or sides > 2
+        or (sides == 2 and scale.shape[-1] > 1)
     )
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nvfp4_serve.checkpoint.config import Claim, Model, read_claim, read_model
-from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding, encoding_of
+from nvfp4_serve.checkpoint.config import Claim, read_claim
+from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding, encoding_of, is_linear
+from nvfp4_serve.checkpoint.expected import Expected, Rule, rule_of
+from nvfp4_serve.checkpoint.model import Model, read_model
 from nvfp4_serve.checkpoint.modules import module_class
+from nvfp4_serve.checkpoint.patterns import too_slow
 from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup
 
 #: Suffixes of the activation scale, as ModelOpt and compressed-tensors name it.
@@ -14,11 +17,16 @@ INPUT_SCALES = ("input_scale", "input_global_scale")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One group of modules, recognised."""
+    """One group of modules, recognised.
+
+    Attributes:
+        expected: What the config says of it; None: nothing, or it is not known.
+    """
 
     group: ModuleGroup
     label: str
     encoding: Encoding
+    expected: Expected | None
 
     @property
     def has_input_scale(self) -> bool:
@@ -28,12 +36,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is known, before it is judged."""
+    """Everything that is known, before it is judged.
+
+    Attributes:
+        slow: Patterns of the config that were not matched, for the time it may take.
+    """
 
     checkpoint: Checkpoint
     model: Model
     claim: Claim | None
     seen: tuple[Seen, ...]
+    slow: tuple[str, ...]
 
     @property
     def encodings(self) -> frozenset[Encoding]:
@@ -57,14 +70,23 @@ def gather(checkpoint: Checkpoint) -> Evidence:
         CheckpointError: A config has a value of the wrong kind.
     """
     model = read_model(checkpoint.config)
+    claim = read_claim(checkpoint)
+    patterns = claim.patterns if claim is not None else ()
+    slow = too_slow(patterns, (group.example for group in checkpoint.groups))
+    rule = rule_of(claim) if claim is not None and not slow else None
     return Evidence(
         checkpoint=checkpoint,
         model=model,
-        claim=read_claim(checkpoint),
-        seen=tuple(
-            Seen(
-                group, module_class(group.name, layers=model.layers), encoding_of(group)
-            )
-            for group in checkpoint.groups
-        ),
+        claim=claim,
+        seen=tuple(_seen(group, model, rule) for group in checkpoint.groups),
+        slow=slow,
     )
+
+
+def _seen(group: ModuleGroup, model: Model, rule: Rule | None) -> Seen:
+    label = module_class(group.name, layers=model.layers)
+    encoding = encoding_of(group)
+    # Norms and biases are not looked up: nothing is expected of them.
+    judged = encoding is not Encoding.PLAIN or is_linear(group)
+    expected = rule(group.example, label) if rule is not None and judged else None
+    return Seen(group, label, encoding, expected)

@@ -10,6 +10,7 @@ from typing import Final
 from nvfp4_serve.checkpoint.contradictions import CONTRADICTIONS
 from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding, is_kv_scale
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.mismatches import MISMATCHES
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
 _ORDER: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
@@ -21,7 +22,7 @@ _EXPORT_AGAIN: Final = (
 def find(evidence: Evidence) -> tuple[Finding, ...]:
     """Return everything that is to be said, worst first."""
     found = [*evidence.checkpoint.notes]
-    for check in (*_CHECKS, *CONTRADICTIONS):
+    for check in (*_CHECKS, *MISMATCHES, *CONTRADICTIONS):
         found.extend(check(evidence))
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
@@ -129,21 +130,25 @@ def _missing_global_scale(evidence: Evidence) -> Iterator[Finding]:
 def _missing_input_scale(evidence: Evidence) -> Iterator[Finding]:
     """Check the claim of W4A4: experts that calibration never reached have no scale.
 
-    vLLM 0.32.0 leaves them as they are in memory: zeros become inf, then NaN, for
-    some prompts only (vllm#45212, vllm#54189).
+    Each module by what the config says of it; where that is not known, those without
+    a scale by those that have one. vLLM 0.32.0 leaves such scales as they are in
+    memory: zeros become inf, then NaN, for some prompts only (vllm#45212, vllm#54189).
     """
-    packed = tuple(evidence.stored_as(*NVFP4))
-    without = [seen for seen in packed if not seen.has_input_scale]
-    claim = evidence.claim
-    claims = claim is not None and claim.quantizes_inputs is True
-    partial = len(without) < len(packed)
-    if not without or not (claims or partial):
+    claimed: list[Seen] = []
+    untold: list[Seen] = []
+    some_have = 0
+    for seen in evidence.stored_as(*NVFP4):
+        quantizes = seen.expected.quantizes_inputs if seen.expected else None
+        if not seen.has_input_scale and quantizes is not False:
+            (untold if quantizes is None else claimed).append(seen)
+        elif quantizes is None:
+            some_have += seen.group.count
+    without = [*claimed, *untold] if some_have else claimed
+    if not without:
         return
-    said = (
-        f"`{claim.file}` claims quantized activations"
-        if claims and claim
-        else (f"{_count(packed) - _count(without):,} other modules have one")
-    )
+    said = f"{some_have:,} other modules have one"
+    if claimed and evidence.claim is not None:
+        said = f"`{evidence.claim.file}` claims quantized activations"
     yield Finding(
         "missing-input-scale",
         Severity.ERROR,

@@ -23,13 +23,15 @@ class Folder:
     the snapshot itself are all that a name may lead to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shown: str | None = None) -> None:
+        """Take ``path``; messages show it as ``shown``, as the user gave it."""
         self.path = path
+        self._shown = shown or str(path)
         try:
             root = path.resolve()
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"The folder `{path}` cannot be read: its links form a loop.",
+                f"The folder `{self._shown}` cannot be read: its links form a loop.",
                 fix="Check the path.",
             ) from error
         self._allowed = (root, *_hub_blobs(root))
@@ -44,12 +46,12 @@ class Folder:
             return tuple(sorted(entry.name for entry in self.path.iterdir()))
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"There is no folder `{self.path}`.",
+                f"There is no folder `{self._shown}`.",
                 fix="Check the path; a Hub id is written `owner/name`.",
             ) from error
         except OSError as error:
             raise CheckpointError(
-                f"The folder `{self.path}` cannot be read: {error.strerror}.",
+                f"The folder `{self._shown}` cannot be read: {error.strerror}.",
                 fix="Check that it is a folder and who may read it.",
             ) from error
 

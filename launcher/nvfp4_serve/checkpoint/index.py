@@ -13,9 +13,11 @@ from nvfp4_serve.checkpoint.smallfile import parse_json, plain_path
 from nvfp4_serve.errors import CheckpointError
 
 INDEX_FILE: Final = "model.safetensors.index.json"
-SINGLE_FILE: Final = "model.safetensors"
 ENDING: Final = ".safetensors"
 _OTHER_ENDINGS: Final = (".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".onnx")
+_NUMBERED: Final = re.compile(r"(.*)-(\d{1,9})-of-(\d{1,9})\.safetensors")
+_CONSOLIDATED: Final = re.compile(r"consolidated[^/]*\.safetensors")
+_MOST_SHARDS: Final = 10_000
 
 #: The members are decoded in pieces of so many bytes: dictionaries that stay in the
 #: processor's cache. Seen with 282,000 tensors: 0.06 s so, 0.12 s in one.
@@ -76,22 +78,55 @@ def parse_index(data: bytes, names: tuple[str, ...]) -> Index:
 
 
 def choose_shards(names: tuple[str, ...], index: Index | None) -> tuple[str, ...]:
-    """Return the files that hold the weights, sorted.
+    """Return the files that hold the weights, sorted: those that vLLM loads.
 
-    Those of the index; without one ``model.safetensors``; without that every
-    ``.safetensors`` file, as vLLM does.
+    Those of the index; without one every ``.safetensors`` file of the folder itself
+    (0.32.0, ``default_loader.py`` and ``filter_duplicate_safetensors_files``).
+    ``consolidated`` has the exception.
 
     Raises:
-        CheckpointError: There is none, with what is there instead.
+        CheckpointError: There is none, with what is there instead; or without an
+            index the names say that some are missing.
     """
     if index is not None:
         return tuple(sorted(index.listed))
-    if SINGLE_FILE in names:
-        return (SINGLE_FILE,)
-    shards = tuple(name for name in names if name.endswith(ENDING) and "/" not in name)
-    if shards:
-        return shards
-    raise _no_weights(names)
+    own = tuple(name for name in names if name.endswith(ENDING) and "/" not in name)
+    shards = tuple(name for name in own if not _CONSOLIDATED.fullmatch(name)) or own
+    if not shards:
+        raise _no_weights(names)
+    missing = list(_missing(shards))
+    if missing:
+        raise CheckpointError(
+            f"There is no `{INDEX_FILE}`, and {len(missing):,} of the shards that the "
+            "others count are missing.",
+            evidence=tuple(missing[:8]),
+            fix="Download the checkpoint again, with every file.",
+        )
+    return shards
+
+
+def consolidated(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files that make vLLM read Mistral's own format.
+
+    Where there is one, vLLM 0.32.0 loads these, and none of the others
+    (``default_loader.py``, ``load_format`` ``auto``).
+    """
+    return tuple(name for name in names if _CONSOLIDATED.fullmatch(name))
+
+
+def _missing(shards: tuple[str, ...]) -> Iterator[str]:
+    """Yield each shard that by the number in the names of the others should be there.
+
+    ``model-00001-of-00003.safetensors`` counts to 3.
+    """
+    present = set(shards)
+    series = {(m[1], m[3]): len(m[2]) for m in map(_NUMBERED.fullmatch, shards) if m}
+    for (stem, total), width in sorted(series.items()):
+        # No folder has so many files; do not count to what a hostile name says.
+        for number in range(1, min(int(total), _MOST_SHARDS) + 1):
+            name = f"{stem}-{number:0{width}d}-of-{total}{ENDING}"
+            if name not in present:
+                yield name
 
 
 def outside(shards: tuple[str, ...]) -> list[CheckpointError]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
     FOREIGN,
+    NVFP4,
     Encoding,
     dequantized_bytes_of,
     parameters_of,
@@ -73,6 +74,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         attention=evidence.model.attention,
         needs_remote_code=evidence.model.needs_remote_code,
         findings=find(evidence),
+        attention_heads=evidence.model.attention_heads,
     )
 
 
@@ -108,7 +110,7 @@ def _schemes(evidence: Evidence) -> dict[str, str]:
     """
     words: dict[str, set[str]] = {}
     for seen in evidence.seen:
-        word = _scheme(seen, evidence)
+        word = _scheme(seen)
         if word is not None:
             words.setdefault(seen.label, set()).add(word)
     if evidence.claim is not None and evidence.claim.kv_cache is not None:
@@ -118,11 +120,12 @@ def _schemes(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _scheme(seen: Seen, evidence: Evidence) -> str | None:
-    if seen.encoding in (Encoding.MODELOPT_NVFP4, Encoding.COMPRESSED_NVFP4):
-        claim = evidence.claim
-        claimed = claim is not None and claim.quantizes_inputs
-        return "NVFP4" if seen.has_input_scale or claimed else "W4A16_NVFP4"
+def _scheme(seen: Seen) -> str | None:
+    if seen.encoding in NVFP4:
+        inputs = seen.has_input_scale
+        if seen.expected is not None and seen.expected.quantizes_inputs is not None:
+            inputs = seen.expected.quantizes_inputs
+        return "NVFP4" if inputs else "W4A16_NVFP4"
     if seen.encoding is Encoding.PLAIN:
         return _plain_scheme(seen)
     return _WORDS.get(seen.encoding, UNKNOWN)

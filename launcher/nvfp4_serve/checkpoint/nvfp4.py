@@ -57,13 +57,3 @@ def scale_block(packed: tuple[int, ...], scale: tuple[int, ...]) -> int | None:
         return None
     block, rest = divmod(packed[-1] * VALUES_PER_BYTE, scale[-1] or 1)
     return None if rest or not scale[-1] else block
-
-
-def linear_bytes(rows: int, cols: int) -> int:
-    """Return the bytes of one NVFP4 linear layer, its scalars not included.
-
-    Args:
-        rows: Output features.
-        cols: Input features; a multiple of 16.
-    """
-    return rows * (cols // VALUES_PER_BYTE + cols // NVFP4_BLOCK)

@@ -13,6 +13,7 @@ from nvfp4_serve.checkpoint.index import (
     INDEX_FILE,
     Index,
     choose_shards,
+    consolidated,
     outside,
     parse_index,
 )
@@ -84,7 +85,7 @@ def read_files(files: Files, where: Where) -> Checkpoint:
 def _read(reading: _Reading, where: Where) -> Checkpoint:
     config = _read_object(reading, _CONFIG)
     if _CONFIG not in reading.names:
-        reading.faults.append(_no_config())
+        reading.faults.append(_no_config(where))
     legacy = _read_object(reading, _QUANT_CONFIG)
     index = _read_index(reading)
     shards = _shards(reading, index)
@@ -99,7 +100,6 @@ def _read(reading: _Reading, where: Where) -> Checkpoint:
         config=config,
         hf_quant_config=legacy,
         groups=reading.census.groups(),
-        tensors=reading.census.tensors,
         notes=tuple(_notes(reading, shards)),
     )
 
@@ -115,9 +115,9 @@ def _read_object(reading: _Reading, name: str) -> Mapping[str, object] | None:
         return None
 
 
-def _no_config() -> CheckpointError:
+def _no_config(where: Where) -> CheckpointError:
     return CheckpointError(
-        f"There is no `{_CONFIG}`.",
+        f"There is no `{_CONFIG}` in `{where.model}`.",
         fix=f"Give the folder that holds {_CONFIG} and the weights.",
     )
 
@@ -211,7 +211,19 @@ def _notes(reading: _Reading, shards: tuple[str, ...]) -> Iterator[Finding]:
             "loads every tensor of every shard that the index names.",
             "Write the index again from the shards.",
         )
+    mistral = consolidated(reading.names)
+    if mistral:
+        yield Finding(
+            "consolidated-weights",
+            Severity.WARNING,
+            f"There is `{mistral[0]}`, and where such a file is, vLLM loads it as "
+            "Mistral's own format and leaves the other files alone, which are what is "
+            "described here.",
+            "Remove it, or pass `-- --load-format safetensors --config-format hf`, if "
+            "the weights are in other files too.",
+        )
     left = [n for n in reading.names if n.endswith(ENDING) and n not in set(shards)]
+    left = [name for name in left if name not in mistral]
     if left:
         yield Finding(
             "shard-not-indexed",

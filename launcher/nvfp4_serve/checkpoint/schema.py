@@ -21,10 +21,17 @@ class TextConfig(msgspec.Struct, frozen=True):
     num_key_value_heads: int | None = None
     hidden_size: int | None = None
     head_dim: int | None = None
+    attention_head_dim: int | None = None
     kv_lora_rank: int | None = None
     max_position_embeddings: int | None = None
     layer_types: tuple[str, ...] | None = None
     compress_ratios: object = None
+    hybrid_override_pattern: str | None = None
+    full_attention_interval: int | None = None
+    attn_layer_period: int | None = None
+    attn_layer_offset: int | None = None
+    layers_block_type: tuple[str, ...] | None = None
+    attn_layer_indices: tuple[int, ...] | None = None
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
@@ -55,6 +62,12 @@ class ProducerConfig(msgspec.Struct, frozen=True):
     version: str | None = None
 
 
+class Layer(msgspec.Struct, frozen=True):
+    """One entry of ``quantized_layers``."""
+
+    quant_algo: str | None = None
+
+
 class Quantization(msgspec.Struct, frozen=True):
     """``quantization_config``, or ``quantization`` of hf_quant_config.json."""
 
@@ -68,7 +81,9 @@ class Quantization(msgspec.Struct, frozen=True):
     config_groups: dict[str, Group] | None = None
     ignore: tuple[str, ...] | None = None
     exclude_modules: tuple[str, ...] | None = None
-    quantized_layers: dict[str, object] | None = None
+    modules_to_not_convert: tuple[str, ...] | None = None
+    ignored_layers: tuple[str, ...] | None = None
+    quantized_layers: dict[str, Layer] | None = None
     producer: ProducerConfig | None = None
     version: str | None = None
 

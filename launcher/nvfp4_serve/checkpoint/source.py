@@ -5,6 +5,7 @@ Small files are read whole; of a shard ``ranges`` reads the header only.
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,6 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from nvfp4_serve import __version__
 from nvfp4_serve.checkpoint.folder import Folder
-from nvfp4_serve.checkpoint.index import ENDING
 from nvfp4_serve.checkpoint.ranges import read_headers
 from nvfp4_serve.checkpoint.read import Where, read_files
 from nvfp4_serve.checkpoint.smallfile import check_size
@@ -47,6 +47,12 @@ from nvfp4_serve.errors import CheckpointError
 #: Times that a busy Hub (429, 5xx) is asked again, and seconds before the first.
 _RETRIES: Final = 2
 _RETRY_WAIT: Final = 0.2
+#: The same weights in another format, which nobody loads beside safetensors; and what
+#: is there for people.
+_OTHER_WEIGHTS: Final = re.compile(
+    r"\.(bin|pt|pth|gguf|onnx|onnx_data|h5|msgpack|ckpt|tflite|ot|md|png|jpe?g|gif|svg|pdf)$"
+    r"|^(original|onnx|coreml|openvino|\.git\w*|LICENSE[^/]*|\.eval_results)(/|$)"
+)
 _RANGE_NOT_SATISFIABLE: Final = 416
 _LOG_IN: Final = "Log in with `hf auth login`, or set HF_TOKEN."
 
@@ -117,9 +123,13 @@ class HubFiles:
         return self._names
 
     def are_in(self, snapshot: Path) -> bool:
-        """Return whether ``snapshot`` holds every file that we would read."""
-        wanted = (n for n in self._names if n.endswith((ENDING, ".json")))
-        return all((snapshot / name).is_file() for name in wanted if "/" not in name)
+        """Return whether ``snapshot`` holds every file that an engine may want.
+
+        Tokenizers, templates and code too: an engine that starts from the cache may
+        not ask the Hub for them.
+        """
+        wanted = (name for name in self._names if not _OTHER_WEIGHTS.search(name))
+        return all((snapshot / name).is_file() for name in wanted)
 
     def read_small(self, name: str, *, limit: int) -> bytes:
         """Return a file whole, if it has at most ``limit`` bytes."""

@@ -114,7 +114,6 @@ class Checkpoint:
         config: config.json.
         hf_quant_config: hf_quant_config.json, where there is one.
         groups: Every module, those that are alike together.
-        tensors: How many tensors there are.
         notes: What was noticed while reading and is no reason to stop.
     """
 
@@ -124,7 +123,6 @@ class Checkpoint:
     config: Mapping[str, object]
     hf_quant_config: Mapping[str, object] | None
     groups: tuple[ModuleGroup, ...]
-    tensors: int
     notes: tuple[Finding, ...]
 
 
@@ -151,6 +149,7 @@ class Layout:
         attention: What the KV cache depends on, where it is plain attention.
         needs_remote_code: config.json has an ``auto_map``.
         findings: Everything that a user should know, worst first.
+        attention_heads: Heads of the queries, where config.json says it.
     """
 
     model: str
