@@ -44,7 +44,11 @@ demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 	$(BIN)/python examples/demo.py $(EXAMPLE)
 
 # The lists hold what is pinned already where that still serves; delete one to renew it.
-requirements: setup ## pin the packages of both engines, with hashes
+requirements: setup ## pin the packages of every environment, with hashes
+	$(BIN)/uv pip compile $(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile $(COMPILE) --override requirements/producer-overrides.in \
+	  $(foreach name,torch torchvision triton,--no-emit-package $(name)) \
+	  requirements/producer.in -o requirements/producer.txt
 	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.in \
 	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt

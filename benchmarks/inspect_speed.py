@@ -147,7 +147,15 @@ def python_with_safetensors() -> str | None:
     python = OTHERS / "bin" / "python"
     if not python.exists():
         venv.create(OTHERS, with_pip=True)
-        install = [python, "-m", "pip", "install", "-q", "safetensors==0.7.0", "numpy"]
+        install = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "safetensors==0.7.0",
+            "numpy",
+        ]
         if subprocess.run(install, check=False).returncode:
             python.unlink()
             return None

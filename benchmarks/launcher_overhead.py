@@ -81,7 +81,14 @@ def start_by_hand(model: Path) -> float:
     engine = find_engine(engine_spec(flavour_of(plan.engine)))
     if engine is None:
         sys.exit("no engine; `nvfp4-serve engine install` installs it")
-    command = [engine.python, "-I", "-m", "nvfp4_serve_engine", "serve", *plan.argv]
+    command = [
+        str(engine.python),
+        "-I",
+        "-m",
+        "nvfp4_serve_engine",
+        "serve",
+        *plan.argv,
+    ]
     started = time.monotonic()
     child = subprocess.Popen(
         command,

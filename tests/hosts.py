@@ -28,12 +28,14 @@ def gpu(
     *,
     capability: tuple[int, int] = (12, 0),
     memory: int | None = 96 * GIB,
+    free: int | None = None,
 ) -> Gpu:
     return Gpu(
         uuid=f"GPU-0000000{index}",
         name=f"constructed sm_{capability[0]}{capability[1]}",
         compute_capability=capability,
         memory_total=memory,
+        memory_free=memory if free is None else free,
     )
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.main import print_error
+from nvfp4_serve.cli.main import leave, print_error
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import ServeError
@@ -24,6 +24,6 @@ try:
         )
 except ServeError as error:
     print_error(error)
-    sys.exit(error.exit_code)
+    leave(error.exit_code)
 except KeyboardInterrupt:
-    sys.exit(130)
+    leave(130)

@@ -53,10 +53,10 @@ def test_unified_memory_is_no_number() -> None:
 
 def test_memory_is_in_bytes() -> None:
     (gpu,) = read_gpus(
-        binding(nvmlDeviceGetMemoryInfo=SimpleNamespace(total=96 * GIB))
+        binding(nvmlDeviceGetMemoryInfo=SimpleNamespace(total=96 * GIB, free=90 * GIB))
     ).gpus
 
-    assert gpu.memory_total == 96 * GIB
+    assert (gpu.memory_total, gpu.memory_free) == (96 * GIB, 90 * GIB)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ SPELLINGS = {
     "--no-enforce-eager": "--enforce-eager",
     "--tensor-parallel-size": "--tensor-parallel-size",
     "-tp": "--tensor-parallel-size",
+    "--kv-cache-memory-bytes": "--kv-cache-memory-bytes",
 }
 
 
@@ -138,6 +139,19 @@ def test_a_hub_checkpoint_is_pinned_to_the_commit_that_was_read() -> None:
     assert flag(made, "--revision") == "a" * 40
     assert "HF_HUB_OFFLINE" not in dict(made.env)
     assert made.mounts == ()
+
+
+def test_a_cached_hub_model_keeps_its_name() -> None:
+    made = plan(model="org/name", folder="/cache/snapshots/0123", revision="a" * 40)
+
+    assert made.served_model_name == "org/name"
+
+
+def test_a_cache_that_was_asked_for_is_the_budgets() -> None:
+    made = plan(request=Request(extra=("--kv-cache-memory-bytes", "2G")))
+
+    assert made.budget.kv_cache == 2 * GIB
+    assert made.argv.count("--kv-cache-memory-bytes") == 1
 
 
 def test_a_tiny_model_leaves_the_machine_alone() -> None:

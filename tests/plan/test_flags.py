@@ -12,6 +12,7 @@ SPELLINGS = {
     "--optimization-level": "--optimization-level",
     "-O": "--optimization-level",
     "--model": "--model",
+    "--revision": "--revision",
 }
 
 
@@ -31,12 +32,13 @@ def test_a_misspelt_flag_is_refused_before_anything_starts() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    error = refuse("--nonsense-xyz", "--port=9", "--model", "other")
+    error = refuse("--nonsense-xyz", "--port=9", "--model", "other", "--revision", "x")
 
     assert [line.partition(":")[0] for line in error.evidence] == [
         "--nonsense-xyz",
         "--model",
         "--port",
+        "--revision",
     ]
 
 

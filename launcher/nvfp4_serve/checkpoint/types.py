@@ -167,6 +167,7 @@ class Layout:
     attention: Attention | None
     needs_remote_code: bool
     findings: tuple[Finding, ...]
+    attention_heads: int | None = None
 
     @property
     def servable(self) -> bool:

@@ -6,7 +6,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
@@ -81,7 +81,20 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line; the only place where an error becomes an exit code."""
-    sys.exit(_run())
+    leave(_run())
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with ``code``, also where nobody can read its last words.
+
+    Python would otherwise fail to write them at exit, and end with 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -99,10 +112,8 @@ def _run() -> int:
         print_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`). Python would complain once
-        # more when it flushes stdout at exit. The code is the one that click gives
-        # when it notices first.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone (`| head`). The code is the one that click
+        # gives when it notices first.
         return ExitCode.UNEXPECTED
     except Exception:  # noqa: BLE001 - the boundary: whatever is left is our bug
         traceback.print_exc()

@@ -51,19 +51,23 @@ def read_gpus(nvml: ModuleType = pynvml) -> Gpus:
 def _gpu(nvml: ModuleType, index: int) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    memory = _memory(nvml, handle)
     return Gpu(
         uuid=str(nvml.nvmlDeviceGetUUID(handle)),
         name=str(nvml.nvmlDeviceGetName(handle)),
         compute_capability=(int(major), int(minor)),
-        memory_total=_memory(nvml, handle),
+        memory_total=None if memory is None else memory[0],
+        memory_free=None if memory is None else memory[1],
     )
 
 
-def _memory(nvml: ModuleType, handle: object) -> int | None:
+def _memory(nvml: ModuleType, handle: object) -> tuple[int, int] | None:
+    """Return total and free bytes; None where the GPU shares the machine's memory."""
     try:
-        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError_NotSupported:
         return None
+    return int(memory.total), int(memory.free)
 
 
 def _broken(error: pynvml.NVMLError) -> HostError:

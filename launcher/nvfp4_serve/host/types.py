@@ -12,12 +12,14 @@ class Gpu:
         name: For people only; nothing is decided by a name.
         compute_capability: ``(12, 1)`` for sm_121.
         memory_total: Bytes; None where NVML does not say (unified memory).
+        memory_free: Bytes that nobody uses now; None where NVML does not say.
     """
 
     uuid: str
     name: str
     compute_capability: tuple[int, int]
     memory_total: int | None
+    memory_free: int | None
 
 
 @dataclass(frozen=True, slots=True)

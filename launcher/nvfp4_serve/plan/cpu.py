@@ -8,6 +8,7 @@ from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
 from nvfp4_serve.plan.types import Budget, Request
+from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB, MIB, format_bytes
 
@@ -34,7 +35,9 @@ _MANY_PROCESSES: Final = frozenset(
 )
 
 
-def size_cpu(layout: Layout, host: Host, request: Request) -> tuple[Budget, int | None]:
+def size_cpu(
+    layout: Layout, host: Host, request: Request, wishes: Wishes
+) -> tuple[Budget, int | None]:
     """Return where the memory goes, and the longest context that fits.
 
     Weights are counted as the CPU engine holds them: dequantised to bfloat16 at load.
@@ -45,13 +48,15 @@ def size_cpu(layout: Layout, host: Host, request: Request) -> tuple[Budget, int 
     """
     left = host.memory_available - layout.dequantized_bytes - OVERHEAD
     wanted = request.max_model_len or layout.max_position_embeddings
-    per_token = kv_bytes_per_token(layout)
-    if left < _SMALLEST_CACHE:
-        raise _too_big(layout, host, _SMALLEST_CACHE)
+    per_token = kv_bytes_per_token(layout, wishes.kv_dtype)
+    if left < (wishes.kv_cache or _SMALLEST_CACHE):
+        raise _too_big(layout, host, wishes.kv_cache or _SMALLEST_CACHE)
     if per_token is None or wanted is None:
-        cache, longest = left // 2, request.max_model_len
+        cache, longest = wishes.kv_cache or left // 2, request.max_model_len
     else:
-        cache = min(left // 2, max(_SMALLEST_CACHE, _CONTEXTS * wanted * per_token))
+        cache = wishes.kv_cache or min(
+            left // 2, max(_SMALLEST_CACHE, _CONTEXTS * wanted * per_token)
+        )
         longest = longest_that_fits(cache, per_token, wanted, _BLOCK)
         if longest is None or (request.max_model_len and longest < wanted):
             raise _too_big(layout, host, 2 * wanted * per_token)

@@ -48,10 +48,13 @@ class Choice:
 Spellings = Mapping[str, str]
 
 #: What the launcher must know, to ask the engine whether it is right.
-_OURS: Final = frozenset({"--host", "--port", "--served-model-name", "--max-model-len"})
+_OURS: Final = frozenset(
+    {"--host", "--port", "--served-model-name", "--max-model-len", "--revision"}
+)
 #: What would change the model behind the back of everything that was checked.
 _REFUSED: Final = {
     "--model": "Name the model in front of `--`; what was inspected is what is served.",
+    "--hf-config-path": "The config that was inspected is the one that is served.",
     "--config": "Give its flags one by one; a config file hides them from the plan.",
 }
 
@@ -98,23 +101,34 @@ def asked_flags(words: tuple[str, ...], spellings: Spellings) -> frozenset[str]:
     return frozenset(spellings[name] for name in names)
 
 
+def flag_values(words: tuple[str, ...], spellings: Spellings) -> dict[str, str]:
+    """Return the value of every flag that the user gave one; the last one counts."""
+    values: dict[str, str] = {}
+    for name, *rest in _grouped(words):
+        head, equals, value = name.partition("=")
+        told = [value, *rest] if equals else rest
+        if told and "." not in head:
+            values[spellings[_name(head)]] = " ".join(told)
+    return values
+
+
 def user_reasons(words: tuple[str, ...]) -> tuple[Reason, ...]:
     """Return a reason for every flag that the user gave: that they gave it."""
     return tuple(
-        Reason(flag, "You asked for it.", "the command line")
+        Reason(" ".join(flag), "You asked for it.", "the command line")
         for flag in _grouped(words)
     )
 
 
-def _grouped(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Join each flag with the values that follow it."""
-    flags: list[str] = []
+def _grouped(words: tuple[str, ...]) -> list[list[str]]:
+    """Return each flag with the values that follow it."""
+    flags: list[list[str]] = []
     for word in words:
         if _is_flag(word) or not flags:
-            flags.append(word)
+            flags.append([word])
         else:
-            flags[-1] += f" {word}"
-    return tuple(flags)
+            flags[-1].append(word)
+    return flags
 
 
 def _is_flag(word: str) -> bool:

@@ -1,7 +1,7 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
@@ -15,6 +15,7 @@ from nvfp4_serve.plan.flags import (
     user_reasons,
 )
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
+from nvfp4_serve.plan.wishes import Wishes, read_wishes
 
 
 def make_plan(
@@ -36,9 +37,12 @@ def make_plan(
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
     asked = asked_flags(request.extra, spellings)
-    sized = _size(layout, host, request, asked)
+    wishes = read_wishes(request.extra, spellings)
+    sized = _size(layout, host, request, wishes, asked)
     name = request.served_model_name or _default_name(layout)
     every = (*_common(layout, request, name, sized.longest), *sized.choices)
+    if _can_track_weights(layout, wishes):
+        every = (*every, _TRACKED)
     choices = [choice for choice in every if choice.name not in asked]
     words = [word for choice in choices if choice.is_flag for word in choice.words]
     return Plan(
@@ -69,12 +73,16 @@ class _Sized(NamedTuple):
 
 
 def _size(
-    layout: Layout, host: Host, request: Request, asked: frozenset[str]
+    layout: Layout,
+    host: Host,
+    request: Request,
+    wishes: Wishes,
+    asked: frozenset[str],
 ) -> _Sized:
     if host.gpus:
-        gpus, budget, longest = cuda.size_cuda(layout, host, request)
-        return _Sized(gpus, budget, longest, cuda.cuda_choices(gpus))
-    budget, longest = cpu.size_cpu(layout, host, request)
+        fit = cuda.size_cuda(layout, host, request, wishes)
+        return _Sized(fit.gpus, fit.budget, fit.longest, cuda.cuda_choices(fit))
+    budget, longest = cpu.size_cpu(layout, host, request, wishes)
     return _Sized((), budget, longest, cpu.cpu_choices(host, budget, asked))
 
 
@@ -108,25 +116,31 @@ def _common(
                 "the Hub",
             )
         )
-    if _can_track_weights(layout):
-        choices.append(
-            Choice(
-                "--model-loader-extra-config",
-                '{"enable_weights_track": true}',
-                "A weight or scale that the checkpoint lacks stops the start; by "
-                "itself vLLM serves whatever was in that memory.",
-                "vLLM 0.32.0, model_loader/default_loader.py, track_weights_loading",
-            )
-        )
     return (*choices, *_environment(layout))
 
 
-def _can_track_weights(layout: Layout) -> bool:
+_TRACKED: Final = Choice(
+    "--model-loader-extra-config",
+    '{"enable_weights_track": true}',
+    "A weight or scale that the checkpoint lacks stops the start; by itself vLLM "
+    "serves whatever was in that memory.",
+    "vLLM 0.32.0, model_loader/default_loader.py, track_weights_loading",
+)
+#: The load formats whose loader takes that key; others refuse to start with it.
+#: vLLM 0.32.0, model_loader/__init__.py, _LOAD_FORMAT_TO_MODEL_LOADER.
+_TRACKING_LOADERS: Final = frozenset(
+    {None, "auto", "hf", "safetensors", "fastsafetensors", "instanttensor"}
+)
+
+
+def _can_track_weights(layout: Layout, wishes: Wishes) -> bool:
     """Say whether vLLM's own load tracking is right about this layout.
 
     It refuses right W4A16 checkpoints: vLLM 0.32.0 registers input scales that these
     do not have, and counts them as missing.
     """
+    if wishes.load_format not in _TRACKING_LOADERS:
+        return False
     schemes = {s for text in layout.schemes.values() for s in text.split("+")}
     return layout.layout == "modelopt-per-expert" and "W4A16_NVFP4" not in schemes
 
@@ -174,7 +188,10 @@ def _why_host(host: str) -> tuple[str, str]:
 
 
 def _default_name(layout: Layout) -> str:
-    return PurePath(layout.folder).name if layout.folder else layout.model
+    """Return the folder's name, or the Hub id, whether it is in the cache or not."""
+    if layout.folder is None or layout.revision is not None:
+        return layout.model
+    return PurePath(layout.folder).name
 
 
 def _address(host: str, port: int) -> str:

@@ -3,11 +3,16 @@
 from nvfp4_serve.checkpoint.types import Layout
 
 
-def kv_bytes_per_token(layout: Layout) -> int | None:
+def kv_bytes_per_token(layout: Layout, dtype: str | None = None) -> int | None:
     """Return the bytes of KV cache that one token takes, over all layers.
 
     ``2 (K and V) x layers x kv_heads x head_dim x bytes a value``; a value takes one
-    byte where the checkpoint asks for an FP8 cache, else two.
+    byte in an FP8 cache, else two.
+
+    Args:
+        layout: The checkpoint; it may ask for an FP8 cache itself.
+        dtype: ``--kv-cache-dtype`` as the user gave it; None or ``auto`` leaves it
+            to the checkpoint.
 
     Returns:
         None where the attention is not plain (MLA, linear, hybrid): not known here.
@@ -15,7 +20,11 @@ def kv_bytes_per_token(layout: Layout) -> int | None:
     attention = layout.attention
     if attention is None:
         return None
-    value_bytes = 1 if layout.schemes.get("kv_cache") == "FP8" else 2
+    if dtype is None or dtype == "auto":
+        is_fp8 = layout.schemes.get("kv_cache") == "FP8"
+    else:
+        is_fp8 = dtype.startswith("fp8")
+    value_bytes = 1 if is_fp8 else 2
     return 2 * attention.layers * attention.kv_heads * attention.head_dim * value_bytes
 
 

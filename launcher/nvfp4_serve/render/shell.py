@@ -12,8 +12,6 @@ def render_shell(plan: Plan) -> str:
     """
     comments = [f"# {r.flag}: {r.why} ({r.source})" for r in plan.because]
     variables = [f"{name}={shlex.quote(value)}" for name, value in plan.env]
-    if plan.gpus:
-        variables.append(f"CUDA_VISIBLE_DEVICES={shlex.quote(','.join(plan.gpus))}")
     command = ["vllm serve", shlex.quote(plan.argv[0]), *_lines(plan.argv[1:])]
     head = f"# {plan.engine}, {plan.status}"
     return "\n".join((head, *map(_one_line, comments), _join(variables, command)))

@@ -1,0 +1,98 @@
+"""What the user's own flags say of memory and GPUs. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from nvfp4_serve.errors import UsageError
+from nvfp4_serve.plan.flags import Spellings, flag_values
+
+_MULTIPLES: Final = {
+    letter: base**power
+    for base, letters in ((1000, "kmgt"), (1024, "KMGT"))
+    for power, letter in enumerate(letters, 1)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Flags after ``--`` that change where the memory goes; None: not given.
+
+    Attributes:
+        tensor_parallel: ``--tensor-parallel-size``.
+        pipeline_parallel: ``--pipeline-parallel-size``.
+        data_parallel: ``--data-parallel-size``.
+        utilization: ``--gpu-memory-utilization``, a fraction.
+        kv_cache: ``--kv-cache-memory-bytes``, bytes.
+        kv_dtype: ``--kv-cache-dtype``.
+        load_format: ``--load-format``.
+    """
+
+    tensor_parallel: int | None = None
+    pipeline_parallel: int | None = None
+    data_parallel: int | None = None
+    utilization: float | None = None
+    kv_cache: int | None = None
+    kv_dtype: str | None = None
+    load_format: str | None = None
+
+
+def read_wishes(words: tuple[str, ...], spellings: Spellings) -> Wishes:
+    """Return what ``words`` ask for.
+
+    Raises:
+        UsageError: A value is not one that the flag takes.
+    """
+    said = flag_values(words, spellings)
+
+    def count(name: str) -> int | None:
+        return _count(name, said[name]) if name in said else None
+
+    if said.get("--load-format") == "dummy":
+        raise _wrong("--load-format", "dummy", "one that loads the weights")
+    utilization = said.get("--gpu-memory-utilization")
+    cache = said.get("--kv-cache-memory-bytes")
+    return Wishes(
+        tensor_parallel=count("--tensor-parallel-size"),
+        pipeline_parallel=count("--pipeline-parallel-size"),
+        data_parallel=count("--data-parallel-size"),
+        utilization=None if utilization is None else _fraction(utilization),
+        kv_cache=None if cache is None else _bytes(cache),
+        kv_dtype=said.get("--kv-cache-dtype"),
+        load_format=said.get("--load-format"),
+    )
+
+
+def _count(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise _wrong(name, text, "a whole number from 1 on")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    name = "--gpu-memory-utilization"
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise _wrong(name, text, "a fraction") from error
+    if not 0 < value <= 1:
+        raise _wrong(name, text, "above 0 and at most 1")
+    return value
+
+
+def _bytes(text: str) -> int:
+    """Return bytes as vLLM reads them: ``1g`` is 10^9, ``1G`` is 2^30.
+
+    Source:
+        vLLM 0.32.0, ``utils/argparse_utils.py``, ``human_readable_int``.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)", text.strip())
+    if not found or (found[2] not in "kmgt" and "." in found[1]):
+        raise _wrong("--kv-cache-memory-bytes", text, "bytes, as 4294967296 or 4G")
+    return int(float(found[1]) * _MULTIPLES.get(found[2], 1))
+
+
+def _wrong(name: str, text: str, wanted: str) -> UsageError:
+    return UsageError(
+        f"`{name}` is {text!r}; it must be {wanted}.", fix="Correct it after `--`."
+    )
