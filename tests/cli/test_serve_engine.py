@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engines import managed_engine
 from nvfp4_serve.errors import ExitCode
 from nvfp4_serve.ready.client import ask
 from nvfp4_serve.ready.types import Watched
@@ -207,6 +208,7 @@ def test_a_detached_engine_answers_as_the_stand_in_does_until_it_is_stopped(
         assert said["choices"][0]["text"].startswith(" compare")
         assert len(said["choices"][0]["logprobs"]["token_logprobs"]) == 8
         assert listed.id == served.instance.id
+        assert listed.engine == managed_engine().id
         assert done.returncode == ExitCode.OK
         assert read_members(served.instance.pid) == ()
 

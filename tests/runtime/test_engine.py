@@ -384,18 +384,30 @@ def test_what_a_killed_installation_left_can_be_removed_by_its_id(
     assert folders(tmp_path) == []
 
 
-def test_what_an_installation_runs_ends_with_it_when_it_is_killed(
+def test_the_first_import_ends_with_an_installation_that_is_killed(
     tiny: Tiny, tmp_path: Path
 ) -> None:
+    pid_file = tiny.folder / "importing"
+    endless = f"""
+import os, pathlib, time
+pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))
+time.sleep(600)
+"""
+    series = tiny.spec.series
+    series.write_text(
+        f"{series.read_text()}\n"
+        "if sys.argv[1] == 'apply':\n"
+        f"    (pathlib.Path(sys.argv[2]) / 'tiny.py').write_text({endless!r})\n"
+    )
     with installing_elsewhere(tiny, tmp_path) as other:
-        pid_file = tiny.folder / "patching"
+        (tiny.folder / "go").touch()
         wait_for(lambda: pid_file.exists() and pid_file.read_text())
-        patching = int(pid_file.read_text())
-        assert read_process(patching) is not None
+        importing = int(pid_file.read_text())
+        assert not _has_ended(importing)
 
         other.kill()
 
-        wait_for(lambda: _has_ended(patching))
+        wait_for(lambda: _has_ended(importing))
 
 
 def _has_ended(pid: int) -> bool:
@@ -410,10 +422,8 @@ def installing_elsewhere(
     """Start an installation in another process; it waits, half way, for ``go``."""
     series = tiny.spec.series
     series.write_text(
-        "import os, pathlib, sys, time\n"
+        "import pathlib, sys, time\n"
         "go = pathlib.Path(__file__).with_name('go')\n"
-        "if sys.argv[1] == 'apply':\n"
-        "    go.with_name('patching').write_text(str(os.getpid()))\n"
         "while sys.argv[1] == 'apply' and not go.exists(): time.sleep(0.01)\n"
         + series.read_text()
     )

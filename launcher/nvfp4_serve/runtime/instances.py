@@ -58,8 +58,15 @@ def write_record(instance: Instance) -> None:
 
 
 def remove_record(instance: Instance) -> None:
-    """Forget ``instance``; its log stays for some days."""
-    (instance.folder / _RECORD).unlink(missing_ok=True)
+    """Forget ``instance``; its log stays for some days.
+
+    Raises:
+        EngineError: Its folder cannot be written.
+    """
+    try:
+        (instance.folder / _RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise unusable(error, instance.folder, "XDG_STATE_HOME") from error
 
 
 def list_instances() -> tuple[Instance, ...]:

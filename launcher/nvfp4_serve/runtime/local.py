@@ -46,6 +46,7 @@ class LocalRuntime:
 
     Attributes:
         command: What runs vLLM; a plan's ``argv`` follows it.
+        engine: Id of the managed engine that ``command`` runs, None for another.
         grace: Seconds that an engine may take to stop by itself.
         orphan_grace: Seconds for what is left when its first process has ended.
     """
@@ -60,10 +61,10 @@ class LocalRuntime:
         orphan_grace: float = 2.0,
     ) -> None:
         self.command = command
+        self.engine = engine
         self.grace = grace
         self.orphan_grace = orphan_grace
         self._say = say
-        self._engine = engine
         self._watches: dict[int, Watch] = {}
 
     def start(self, plan: Plan, *, detached: bool) -> Instance:
@@ -80,7 +81,7 @@ class LocalRuntime:
             )
             child = self._spawn(plan, folder, detached=detached)
             instance = _describe(
-                plan, folder, child.pid, engine=self._engine, detached=detached
+                plan, folder, child.pid, engine=self.engine, detached=detached
             )
             try:
                 instances.write_record(instance)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import tty
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -113,8 +113,11 @@ def run_series(series: Path, *arguments: str | Path) -> tuple[int, str]:
 
 
 def run_python(python: Path, code: str) -> tuple[int, str]:
-    """Run ``code`` with an engine's Python; return its status and its words."""
-    return _capture([str(python), "-I", "-c", code])
+    """Run ``code`` with an engine's Python; return its status and its words.
+
+    It may take minutes, and ends when we end.
+    """
+    return _capture([str(python), "-I", "-c", code], before=_end_with_parent)
 
 
 def explain(step: str, status: int, words: str) -> EngineError:
@@ -130,14 +133,16 @@ def explain(step: str, status: int, words: str) -> EngineError:
     )
 
 
-def _capture(command: Sequence[str]) -> tuple[int, str]:
+def _capture(
+    command: Sequence[str], before: Callable[[], None] | None = None
+) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own tool, or the engine's Python
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=_end_with_parent,
+        preexec_fn=before,
     )
     return done.returncode, done.stdout + done.stderr
 
