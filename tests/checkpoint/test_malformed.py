@@ -89,9 +89,9 @@ GOOD = entry("BF16", [4, 4], 0, 32)
         pytest.param(b"not json!", 0, "not JSON", id="not-json"),
         pytest.param(b'{"a": "\xff\xfe"}', 0, "not JSON", id="not-utf8"),
         pytest.param(b"[1, 2, 3]", 0, "list, not an object", id="a-list"),
-        pytest.param(b"[" * 5000 + b"]" * 5000, 0, "too deep", id="nested"),
+        pytest.param(b"[" * 50_000 + b"]" * 50_000, 0, "too deep", id="nested"),
         pytest.param(
-            b'{"a":' * 5000 + b"1" + b"}" * 5000, 0, "deep", id="nested-objects"
+            b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 0, "deep", id="nested-objects"
         ),
         pytest.param(
             b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
@@ -424,7 +424,10 @@ def test_says_that_a_folder_may_not_be_read(tmp_path: Path) -> None:
 def test_says_that_the_links_of_a_folder_form_a_loop(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
 
-    assert "cannot be read: its links form a loop" in said_of(tmp_path / "loop")
+    said = said_of(tmp_path / "loop")
+
+    # Python before 3.13 notices it first, later ones leave it to the kernel.
+    assert "its links form a loop" in said or "Too many levels of symbolic" in said
 
 
 def test_says_that_a_home_is_not_known() -> None:
