@@ -187,7 +187,7 @@ def test_an_index_that_cannot_be_reached_is_said_so_and_leaves_nothing(
     monkeypatch.delenv("UV_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     # Nothing listens on port 9 (discard) of a machine of today.
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/packages")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     without_torch = dataclasses.replace(tiny.spec, torch=None)
 

@@ -14,15 +14,15 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 def test_every_place_that_pip_is_told_of_is_told_to_uv(home: dict[str, str]) -> None:
     told = home | {
-        "PIP_INDEX_URL": "http://one/simple",
-        "PIP_EXTRA_INDEX_URL": "http://two/simple\nhttp://three/simple",
+        "PIP_INDEX_URL": "http://one/packages",
+        "PIP_EXTRA_INDEX_URL": "http://two/packages\nhttp://three/packages",
         "PIP_FIND_LINKS": "/wheels /more",
         "PIP_CERT": "/ca.pem",
     }
 
     assert read_pip_settings(told) == {
-        "UV_DEFAULT_INDEX": "http://one/simple",
-        "UV_INDEX": "http://two/simple http://three/simple",
+        "UV_DEFAULT_INDEX": "http://one/packages",
+        "UV_INDEX": "http://two/packages http://three/packages",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": "/wheels,/more",
         "SSL_CERT_FILE": "/ca.pem",
