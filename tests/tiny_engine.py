@@ -68,7 +68,12 @@ def make_tiny(folder: Path) -> Tiny:
     (folder / "series.py").write_text(_SERIES)
     (folder / "digest").write_text("one")
     (folder / "state").write_text("")
-    spec = EngineSpec(
+    return Tiny(folder, tiny_spec(folder))
+
+
+def tiny_spec(folder: Path) -> EngineSpec:
+    """Return what the engine is made of whose files lie in ``folder``."""
+    return EngineSpec(
         flavour="cpu",
         distribution="tiny",
         version="1.0",
@@ -78,7 +83,6 @@ def make_tiny(folder: Path) -> Tiny:
         smoke="tiny",
         installed_bytes=1 << 20,
     )
-    return Tiny(folder, spec)
 
 
 def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nvfp4_serve.checkpoint.config import Claim, read_claim
-from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding, encoding_of, is_linear
+from nvfp4_serve.checkpoint.encodings import Encoding, encoding_of, is_linear
 from nvfp4_serve.checkpoint.expected import Expected, Rule, rule_of
 from nvfp4_serve.checkpoint.model import Model, read_model
 from nvfp4_serve.checkpoint.modules import module_class
@@ -56,11 +56,6 @@ class Evidence:
     def stored_as(self, *encodings: Encoding) -> Iterator[Seen]:
         """Yield the groups of one of ``encodings``."""
         return (seen for seen in self.seen if seen.encoding in encodings)
-
-    @property
-    def has_nvfp4(self) -> bool:
-        """Whether any module is packed NVFP4 that can be read."""
-        return bool(self.encodings & NVFP4)
 
 
 def gather(checkpoint: Checkpoint) -> Evidence:

@@ -13,6 +13,7 @@ from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host import detect_host
 from nvfp4_serve.plan import Plan
+from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.ready.canary import read_canary
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
@@ -77,7 +78,7 @@ def serve(
 
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
     """Raise where the engine would not answer plain HTTP on its port."""
-    names = {word.partition("=")[0].replace("_", "-") for word in flags}
+    names = {flag_name(word) for word in flags}
     if found := sorted(names & _OUT_OF_REACH):
         raise UsageError(
             f"The launcher cannot ask an engine with `{found[0]}` whether it is right.",

@@ -75,7 +75,7 @@ def check_flags(words: tuple[str, ...], spellings: Spellings, engine: str) -> No
             f"{words[0]!r} stands after `--` and is no flag of vLLM.",
             fix="Give one MODEL; put only vLLM's flags after `--`.",
         )
-    names = [_name(word) for word in words if _is_flag(word)]
+    names = [flag_name(word) for word in words if _is_flag(word)]
     faults = [
         f"{name}: {engine} has no such flag{_near(name, spellings)}"
         for name in names
@@ -97,7 +97,7 @@ def check_flags(words: tuple[str, ...], spellings: Spellings, engine: str) -> No
 
 def asked_flags(words: tuple[str, ...], spellings: Spellings) -> frozenset[str]:
     """Return the names of the flags among the user's words, however spelt."""
-    names = (_name(word) for word in words if _is_flag(word))
+    names = (flag_name(word) for word in words if _is_flag(word))
     return frozenset(spellings[name] for name in names)
 
 
@@ -108,7 +108,7 @@ def flag_values(words: tuple[str, ...], spellings: Spellings) -> dict[str, str]:
         head, equals, value = name.partition("=")
         told = [value, *rest] if equals else rest
         if told and "." not in head:
-            values[spellings[_name(head)]] = " ".join(told)
+            values[spellings[flag_name(head)]] = " ".join(told)
     return values
 
 
@@ -136,7 +136,7 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
 
 
-def _name(word: str) -> str:
+def flag_name(word: str) -> str:
     """Return the flag of a word as vLLM's parser reads it.
 
     ``--max_model_len=8`` is ``--max-model-len 8``; ``--a.b 1`` is a key of ``--a``;
