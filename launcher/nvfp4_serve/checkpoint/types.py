@@ -127,6 +127,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlay:
+    """A quantization config that says what the tensors say, where that is certain.
+
+    Attributes:
+        quantization_config: All of it, to stand in the place of config.json's own.
+        changes: What it says otherwise, and how that is known; a sentence each.
+    """
+
+    quantization_config: Mapping[str, object]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How a checkpoint stores its weights. Read from headers; no weight byte is read.
 
@@ -150,6 +163,10 @@ class Layout:
         needs_remote_code: config.json has an ``auto_map``.
         findings: Everything that a user should know, worst first.
         attention_heads: Heads of the queries, where config.json says it.
+        rewrites: What the engine's adapter, or `repair`, has to change in the names:
+            kinds of ``nvfp4_layouts.rewrite``; empty where nothing has to be.
+        overlay: The quantization config that is right, where the files' own is not
+            and the truth is certain.
     """
 
     model: str
@@ -167,6 +184,8 @@ class Layout:
     needs_remote_code: bool
     findings: tuple[Finding, ...]
     attention_heads: int | None = None
+    rewrites: tuple[str, ...] = ()
+    overlay: Overlay | None = None
 
     @property
     def servable(self) -> bool:
