@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,18 @@ def test_compares_the_global_scales_of_what_the_engine_puts_together(
     assert "1 of 4 pairs" in other.findings[0].message
     assert "1.25" in other.findings[0].message
     assert other.servable
+
+
+def test_says_that_the_values_of_a_remote_checkpoint_are_not_compared(
+    tmp_path: Path,
+) -> None:
+    write_checkpoint(tmp_path, MOE, quantization=NVFP4_CONFIG)
+    checkpoint = read_checkpoint(str(tmp_path))
+
+    layout = read_layout(replace(checkpoint, scale_pairs=None))
+
+    assert found(layout) == [("global-scales-not-checked", "info")]
+    assert "not checkable from headers" in layout.findings[0].message
 
 
 def test_reads_the_scales_of_few_modules_however_many_there_are(tmp_path: Path) -> None:
