@@ -7,6 +7,8 @@ of the model. Source: vLLM 0.32.0, ``model_loader/default_loader.py`` and
 ``runai_streamer_loader.py``; every target and draft model comes through one of them.
 """
 
+# ruff: noqa: ANN401  (vLLM's loaders have no types that are seen here)
+
 from __future__ import annotations
 
 import functools

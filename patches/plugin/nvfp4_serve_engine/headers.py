@@ -20,10 +20,16 @@ def read_headers(files: Iterable[str]) -> dict[str, Stored]:
     """
     tensors: dict[str, Stored] = {}
     for file in files:
-        for name, entry in _entries(file).items():
-            if name == "__metadata__":
-                continue
-            stored = Stored(entry["dtype"], tuple(entry["shape"]))
+        try:
+            found = _tensors(Path(file))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RewriteError(
+                f"The header of {file} cannot be read.",
+                evidence=(f"{type(error).__name__}: {error}",),
+                fix="Download or export this file again; it is no whole .safetensors "
+                "file.",
+            ) from error
+        for name, stored in found.items():
             if tensors.setdefault(name, stored) != stored:
                 raise RewriteError(
                     f"`{name}` is stored in two files, and differs.",
@@ -33,19 +39,15 @@ def read_headers(files: Iterable[str]) -> dict[str, Stored]:
     return tensors
 
 
-def _entries(file: str) -> dict[str, dict[str, object]]:
-    try:
-        with Path(file).open("rb") as opened:
-            length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
-            if length > Path(file).stat().st_size:
-                raise ValueError(f"it declares a header of {length:,} bytes")
-            entries = json.loads(opened.read(length))
-        if not isinstance(entries, dict):
-            raise TypeError("its header is no JSON object")
-    except (OSError, ValueError, TypeError) as error:
-        raise RewriteError(
-            f"The header of {file} cannot be read.",
-            evidence=(str(error),),
-            fix="Download or export this file again; it is no whole safetensors file.",
-        ) from error
-    return entries
+def _tensors(file: Path) -> dict[str, Stored]:
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
+        if length > size - _LENGTH_BYTES:
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        entries = json.loads(opened.read(length))
+    return {
+        name: Stored(entry["dtype"], tuple(entry["shape"]))
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
