@@ -21,9 +21,8 @@ from typing import Final
 from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 #: vLLM 0.32.0, ``mllama4.py``: these models load fused experts by themselves.
-LOAD_FUSED_THEMSELVES: Final = frozenset(
-    {"Llama4ForCausalLM", "Llama4ForConditionalGeneration"}
-)
+#: (``Llama4ForCausalLM`` does not: it knows no scales of them.)
+LOAD_FUSED_THEMSELVES: Final = frozenset({"Llama4ForConditionalGeneration"})
 _BLOCK: Final = 16
 _FUSED: Final = re.compile(
     r"^(.*\.experts)\.(gate_up_proj|gate_proj|up_proj|down_proj)(?:[._]"
@@ -53,7 +52,9 @@ def take_apart(
     Raises:
         RewriteError: There are such experts, and how they lie is not certain.
     """
-    if architecture in LOAD_FUSED_THEMSELVES:
+    if architecture in LOAD_FUSED_THEMSELVES or not any(
+        stored.dtype == "U8" and len(stored.shape) == 3 for stored in tensors.values()
+    ):
         return
     groups: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in tensors:

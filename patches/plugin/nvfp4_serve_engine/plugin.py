@@ -8,7 +8,7 @@ _registered = False
 
 
 def register() -> None:
-    """Offer NVFP4 on the CPU platform to vLLM; do nothing on any other platform.
+    """Put the adapter in front of the loaders; offer NVFP4 on the CPU platform to vLLM.
 
     vLLM may call this more than once in a process.
     """
@@ -19,6 +19,9 @@ def register() -> None:
     parent_death.follow_engine()
     from vllm.platforms import current_platform
 
+    from nvfp4_serve_engine import adapter
+
+    adapter.install()
     if current_platform.is_cpu():
         _register_on_cpu()
 
