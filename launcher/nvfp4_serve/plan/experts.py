@@ -43,6 +43,10 @@ _RULES: Final = (
         "map_mxfp4_backend; read, not run",
     ),
 )
+_END: Final = (
+    "vLLM 0.32.0, models/deepseek_v4/nvidia/model.py, load_weights, would end with "
+    "`KeyError: ...experts.w13_input_scale`"
+)
 #: With these the choice of kernels hangs on more than the layout.
 _OWN_WAY: Final = frozenset({"--all2all-backend", "--kernel-config"})
 
@@ -83,11 +87,7 @@ def check_experts(layout: Layout, words: tuple[str, ...], spellings: Spellings) 
     raise UsageError(
         f"`{_FLAG} {asked}` cannot run NVFP4 experts; it takes them for MXFP4 "
         "(vllm#43454).",
-        evidence=(
-            f"the routed experts are {layout.schemes['routed_experts']}",
-            "vLLM 0.32.0, models/deepseek_v4/nvidia/model.py, load_weights, would end "
-            + "with `KeyError: ...experts.w13_input_scale`",
-        ),
+        evidence=(f"the routed experts are {layout.schemes['routed_experts']}", _END),
         fix=f"Use `{_FLAG} flashinfer_trtllm` on compute capability 10.x; elsewhere "
         f"leave `{_FLAG}` out, and vLLM chooses.",
     )
