@@ -8,6 +8,7 @@ from hosts import gpu, gpu_host
 from nvfp4_serve.cli.main import commands
 from nvfp4_serve.errors import CheckpointError
 from nvfp4_serve.host import facts_json
+from twins.corruption import corrupted, no_global_scale
 
 EXAMPLE = Path(__file__).parents[2] / "examples/sonnet-18-nvfp4"
 
@@ -62,7 +63,9 @@ def test_the_words_for_people_give_every_flag_its_reason() -> None:
         assert f"\n{reason['flag']}\n  {reason['why']}\n" in text
 
 
-def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> None:
+def test_a_config_that_says_nothing_is_put_right_on_the_command_line(
+    tmp_path: Path,
+) -> None:
     for file in EXAMPLE.iterdir():
         if file.name != "hf_quant_config.json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -70,5 +73,15 @@ def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> 
     del config["quantization_config"]
     (tmp_path / "config.json").write_text(json.dumps(config))
 
+    argv = json.loads(plan(str(tmp_path), "--json"))["argv"]
+
+    given = json.loads(argv[argv.index("--hf-overrides") + 1])["quantization_config"]
+    assert given["quant_algo"] == "NVFP4"
+    assert "model.layers.0.mlp.gate" in given["ignore"]
+
+
+def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> None:
+    folder = corrupted(EXAMPLE, tmp_path / "model", no_global_scale)
+
     with pytest.raises(CheckpointError, match="must not be served"):
-        plan(str(tmp_path))
+        plan(str(folder))

@@ -6,6 +6,7 @@ import pytest
 
 from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
+from nvfp4_serve.checkpoint.types import Overlay
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.render import render_json, render_shell
@@ -53,6 +54,34 @@ def test_a_hostile_name_stays_one_word(tmp_path: Path, name: str) -> None:
 
     assert words[1] == name
     assert [path.name for path in tmp_path.iterdir()] == ["vllm"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", '"', "$(touch x)", "`touch x`", "a\ntouch x\n", "é\\", "*"]
+)
+def test_a_config_on_the_command_line_is_one_word_of_json(
+    tmp_path: Path, name: str
+) -> None:
+    config = {"quant_method": "modelopt", "ignore": [name, "lm_head"]}
+    overlay = Overlay(config, (f"`ignore` names {name}.",))
+    made = make_plan(layout(overlay=overlay), cpu_host(), Request(), {})
+
+    words, _ = run(render_shell(made), tmp_path)
+
+    assert words == ["serve", *made.argv]
+    given = words[words.index("--hf-overrides") + 1]
+    assert json.loads(given) == {"quantization_config": config}
+    assert [path.name for path in tmp_path.iterdir()] == ["vllm"]
+
+
+def test_what_is_done_to_the_weights_is_a_comment(tmp_path: Path) -> None:
+    made = make_plan(layout(rewrites=("projection-first",)), cpu_host(), Request(), {})
+
+    text = render_shell(made)
+
+    assert "# weights: The experts' tensors are shown" in text
+    assert "nvfp4-serve repair SRC DST" in text
+    assert run(text, tmp_path)[0] == ["serve", *made.argv]
 
 
 def test_the_json_of_a_plan_is_stable() -> None:

@@ -16,6 +16,9 @@ _CPU_LINEAR: Final = r"Using CpuDequantizedNvFp4LinearKernel for NVFP4 GEMM"
 _CPU_EXPERTS: Final = r"NVFP4 experts are dequantised once at load"
 _GPU_LINEAR: Final = r"Using \w+ for NVFP4 GEMM"
 _GPU_EXPERTS: Final = r"Using .* NvFp4 MoE backend"
+#: What the adapter says when it shows the weights otherwise than they are stored.
+#: patches/plugin, ``adapter.py``.
+_ADAPTED: Final = r"tensors are shown to vLLM under the layout that it knows"
 #: Right, and many times slower than anything that a plan would choose.
 _EMULATION: Final = r"Using \W*(EMULATION|EmulationNvFp4LinearKernel)\b"
 
@@ -27,6 +30,8 @@ def expect(layout: Layout, *, on_gpu: bool) -> Expect:
         must.append(_GPU_LINEAR if on_gpu else _CPU_LINEAR)
     if _is_nvfp4(layout, "routed_experts"):
         must.append(_GPU_EXPERTS if on_gpu else _CPU_EXPERTS)
+    if layout.rewrites:
+        must.append(_ADAPTED)
     return Expect(
         log_must=tuple(must),
         log_must_not=(_EMULATION,),

@@ -37,11 +37,14 @@ class Choice:
 
     @property
     def reason(self) -> Reason:
-        """The choice as a row of ``Plan.because``."""
+        """The choice as a row of ``Plan.because``; a long value is cut short."""
         if self.is_flag:
-            return Reason(" ".join(self.words), self.why, self.source)
+            return Reason(_short(" ".join(self.words)), self.why, self.source)
         return Reason(f"{self.name}={self.value}", self.why, self.source)
 
+
+#: Characters of a flag and its value in a reason; ``Plan.argv`` has all of them.
+_LONGEST: Final = 160
 
 #: Every spelling that vLLM's parser takes (``--x``, ``-x``, ``--no-x``) to the name
 #: of the flag (``--x``).
@@ -104,7 +107,7 @@ def asked_flags(words: tuple[str, ...], spellings: Spellings) -> frozenset[str]:
 def flag_values(words: tuple[str, ...], spellings: Spellings) -> dict[str, str]:
     """Return the value of every flag that the user gave one; the last one counts."""
     values: dict[str, str] = {}
-    for name, *rest in _grouped(words):
+    for name, *rest in grouped_words(words):
         head, equals, value = name.partition("=")
         told = [value, *rest] if equals else rest
         if told and "." not in head:
@@ -116,11 +119,11 @@ def user_reasons(words: tuple[str, ...]) -> tuple[Reason, ...]:
     """Return a reason for every flag that the user gave: that they gave it."""
     return tuple(
         Reason(" ".join(flag), "You asked for it.", "the command line")
-        for flag in _grouped(words)
+        for flag in grouped_words(words)
     )
 
 
-def _grouped(words: tuple[str, ...]) -> list[list[str]]:
+def grouped_words(words: tuple[str, ...]) -> list[list[str]]:
     """Return each flag with the values that follow it."""
     flags: list[list[str]] = []
     for word in words:
@@ -148,6 +151,10 @@ def flag_name(word: str) -> str:
     if not word.startswith("--"):
         return "-O" if word.startswith("-O") else word.partition("=")[0]
     return word.partition("=")[0].partition(".")[0].replace("_", "-")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _near(name: str, spellings: Spellings) -> str:

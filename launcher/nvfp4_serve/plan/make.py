@@ -1,12 +1,13 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
 from pathlib import PurePath
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
+from nvfp4_serve.plan.experts import check_experts, expert_choices
 from nvfp4_serve.plan.flags import (
     Choice,
     Spellings,
@@ -14,6 +15,8 @@ from nvfp4_serve.plan.flags import (
     check_flags,
     user_reasons,
 )
+from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
+from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 
@@ -32,18 +35,26 @@ def make_plan(
 
     Raises:
         DoesNotFitError: With the arithmetic.
-        UsageError: A flag of the user's cannot be passed on.
+        UsageError: A flag of the user's cannot be passed on, or not for this layout.
+        CheckpointError: Its config cannot be put right on a command line.
     """
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
     asked = asked_flags(request.extra, spellings)
     wishes = read_wishes(request.extra, spellings)
+    adapted = adapter_reasons(layout, wishes.load_format)
+    check_experts(layout, request.extra, spellings)
+    overlaid = lay_over(layout, request.extra, wishes.quantization)
     sized = _size(layout, host, request, wishes, asked)
     name = request.served_model_name or _default_name(layout)
-    every = (*_common(layout, request, name, sized.longest), *sized.choices)
-    if _can_track_weights(layout, wishes):
-        every = (*every, _TRACKED)
+    every = (
+        *_common(layout, request, name, sized.longest),
+        *sized.choices,
+        *expert_choices(layout, sized.gpus, asked),
+        *tracking_choices(layout, wishes.load_format),
+    )
     choices = [choice for choice in every if choice.name not in asked]
+    choices += overlaid.choices
     words = [word for choice in choices if choice.is_flag for word in choice.words]
     return Plan(
         recipe_id=None,
@@ -51,7 +62,7 @@ def make_plan(
         engine=engine,
         image=None,
         served_model_name=name,
-        argv=(layout.folder or layout.model, *words, *request.extra),
+        argv=(layout.folder or layout.model, *words, *overlaid.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
         gpus=tuple(gpu.uuid for gpu in sized.gpus),
         mounts=_mounts(layout),
@@ -59,7 +70,11 @@ def make_plan(
         shm_bytes=0,
         budget=sized.budget,
         expect=expect(layout, on_gpu=bool(sized.gpus)),
-        because=(*(c.reason for c in choices), *user_reasons(request.extra)),
+        because=(
+            *adapted,
+            *(choice.reason for choice in choices),
+            *user_reasons(overlaid.extra),
+        ),
     )
 
 
@@ -117,32 +132,6 @@ def _common(
             )
         )
     return (*choices, *_environment(layout))
-
-
-_TRACKED: Final = Choice(
-    "--model-loader-extra-config",
-    '{"enable_weights_track": true}',
-    "A weight or scale that the checkpoint lacks stops the start; by itself vLLM "
-    "serves whatever was in that memory.",
-    "vLLM 0.32.0, model_loader/default_loader.py, track_weights_loading",
-)
-#: The load formats whose loader takes that key; others refuse to start with it.
-#: vLLM 0.32.0, model_loader/__init__.py, _LOAD_FORMAT_TO_MODEL_LOADER.
-_TRACKING_LOADERS: Final = frozenset(
-    {None, "auto", "hf", "safetensors", "fastsafetensors", "instanttensor"}
-)
-
-
-def _can_track_weights(layout: Layout, wishes: Wishes) -> bool:
-    """Say whether vLLM's own load tracking is right about this layout.
-
-    It refuses right W4A16 checkpoints: vLLM 0.32.0 registers input scales that these
-    do not have, and counts them as missing.
-    """
-    if wishes.load_format not in _TRACKING_LOADERS:
-        return False
-    schemes = {s for text in layout.schemes.values() for s in text.split("+")}
-    return layout.layout == "modelopt-per-expert" and "W4A16_NVFP4" not in schemes
 
 
 def _context(layout: Layout, request: Request, longest: int) -> Choice:

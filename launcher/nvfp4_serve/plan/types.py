@@ -24,7 +24,12 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an argument or variable is there, and how that is known."""
+    """Why an argument or variable is there, and how that is known.
+
+    Attributes:
+        flag: The flag and its value, a long one cut short; ``NAME=value`` for a
+            variable; ``weights`` for what the engine's adapter does to them.
+    """
 
     flag: str
     why: str
@@ -91,7 +96,8 @@ class Plan:
         shm_bytes: Shared memory that a container must offer.
         budget: Where the memory goes.
         expect: What a right start looks like.
-        because: The reason and source of every flag and variable.
+        because: The reason and source of every flag and variable, and of what is
+            done to the weights while they are loaded.
     """
 
     recipe_id: str | None

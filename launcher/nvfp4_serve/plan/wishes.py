@@ -26,6 +26,7 @@ class Wishes:
         kv_cache: ``--kv-cache-memory-bytes``, bytes.
         kv_dtype: ``--kv-cache-dtype``.
         load_format: ``--load-format``.
+        quantization: ``--quantization``.
     """
 
     tensor_parallel: int | None = None
@@ -35,6 +36,7 @@ class Wishes:
     kv_cache: int | None = None
     kv_dtype: str | None = None
     load_format: str | None = None
+    quantization: str | None = None
 
 
 def read_wishes(words: tuple[str, ...], spellings: Spellings) -> Wishes:
@@ -60,6 +62,7 @@ def read_wishes(words: tuple[str, ...], spellings: Spellings) -> Wishes:
         kv_cache=None if cache is None else _bytes(cache),
         kv_dtype=said.get("--kv-cache-dtype"),
         load_format=said.get("--load-format"),
+        quantization=said.get("--quantization"),
     )
 
 

@@ -1,0 +1,103 @@
+from typing import Any
+
+import pytest
+
+from hosts import cpu_host, gpu, gpu_host
+from layouts import layout
+from nvfp4_serve.errors import UsageError
+from nvfp4_serve.host import Host
+from nvfp4_serve.plan import Plan, Request, make_plan
+
+SPELLINGS = {
+    name: name for name in ("--moe-backend", "--kernel-config", "--all2all-backend")
+}
+V4 = {
+    "layout": "deepseek-v4",
+    "schemes": {"attention": "FP8_BLOCK", "routed_experts": "MXFP4+NVFP4"},
+}
+B300 = gpu_host(gpu(capability=(10, 3)))
+
+
+def plan(host: Host, *extra: str, **changes: Any) -> Plan:
+    return make_plan(layout(**changes), host, Request(extra=extra), SPELLINGS)
+
+
+def backend(made: Plan) -> str | None:
+    if "--moe-backend" not in made.argv:
+        return None
+    return made.argv[made.argv.index("--moe-backend") + 1]
+
+
+@pytest.mark.parametrize("capability", [(10, 0), (10, 3)])
+def test_one_backend_runs_the_experts_of_the_model_and_of_its_draft(
+    capability: tuple[int, int],
+) -> None:
+    made = plan(gpu_host(gpu(capability=capability)), **V4)
+
+    assert backend(made) == "flashinfer_trtllm"
+    (reason,) = (r for r in made.because if r.flag.startswith("--moe-backend"))
+    assert "MXFP4" in reason.why
+    assert "oracle" in reason.source
+
+
+@pytest.mark.parametrize(
+    "host",
+    [gpu_host(gpu(capability=(12, 0))), gpu_host(gpu(capability=(9, 0))), cpu_host()],
+    ids=["sm_120", "sm_90", "cpu"],
+)
+def test_other_machines_are_left_to_vllm(host: Host) -> None:
+    assert backend(plan(host, **V4)) is None
+
+
+def test_other_layouts_are_left_to_vllm() -> None:
+    weight_only = {**V4, "schemes": {"routed_experts": "W4A16_NVFP4"}}
+
+    assert backend(plan(B300)) is None
+    assert backend(plan(B300, **weight_only)) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--all2all-backend", "deepep_low_latency"),
+        ("--kernel-config.moe_backend", "cutlass"),
+    ],
+)
+def test_a_choice_of_the_users_is_not_contradicted(words: tuple[str, ...]) -> None:
+    assert backend(plan(B300, *words, **V4)) is None
+
+
+def test_a_backend_of_the_users_replaces_ours() -> None:
+    made = plan(B300, "--moe-backend", "flashinfer_cutlass", **V4)
+
+    assert made.argv.count("--moe-backend") == 1
+    assert backend(made) == "flashinfer_cutlass"
+
+
+MEGA = pytest.mark.parametrize(
+    "words",
+    [
+        ("--moe-backend", "deep_gemm_mega_moe"),
+        ("--moe-backend=deep_gemm_mega_moe",),
+        ("--kernel-config", '{"moe_backend": "deep-gemm-mega-moe"}'),
+        ("--kernel-config.moe_backend", "deep_gemm_mega_moe"),
+    ],
+    ids=["two-words", "one-word", "object", "dots"],
+)
+
+
+@MEGA
+def test_nvfp4_experts_are_not_given_to_a_kernel_that_takes_them_for_mxfp4(
+    words: tuple[str, ...],
+) -> None:
+    with pytest.raises(UsageError, match="vllm#43454") as caught:
+        plan(B300, *words, **V4)
+
+    assert "flashinfer_trtllm" in caught.value.fix
+
+
+@MEGA
+def test_mxfp4_experts_may_have_it(words: tuple[str, ...]) -> None:
+    made = plan(B300, *words, layout="mxfp4", schemes={"routed_experts": "MXFP4"})
+
+    assert made.argv[-len(words) :] == words
