@@ -35,8 +35,8 @@ def make_repair(source: Source, layout: Layout) -> Repair:
         CheckpointError: It cannot be repaired; with the words of what was found.
         UsageError: There is nothing to repair.
     """
-    kinds, pieces = _rewrite(source, layout.architecture)
     _refuse(layout)
+    kinds, pieces = _rewrite(source, layout.architecture)
     if not pieces and layout.overlay is None:
         raise UsageError(
             f"There is nothing to repair in `{layout.model}`.",

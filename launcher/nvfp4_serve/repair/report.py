@@ -18,6 +18,7 @@ def report(repair: Repair) -> dict[str, Any]:
     all of it once more.
     """
     source = repair.source
+    changed = {n for n, text in repair.texts.items() if text != source.texts[n]}
     return {
         "nvfp4_serve": __version__,
         "fingerprint": repair.fingerprint,
@@ -37,8 +38,10 @@ def report(repair: Repair) -> dict[str, Any]:
         "tensors": _total(repair),
         "shards": {shard.file.name: _shard(shard) for shard in repair.shards},
         "config_changes": list(repair.changes),
-        "copied": [file.name for file in repair.copies],
-        "written": sorted(repair.texts),
+        "copied": sorted(
+            (*(f.name for f in repair.copies), *(repair.texts.keys() - changed))
+        ),
+        "written": sorted(changed),
         "dropped": list(repair.dropped),
         "left_out": list(source.left_out),
         "bytes": _bytes(repair),
