@@ -53,7 +53,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert lines[0] == str(foreign)
     assert "repair     projection-first" in lines
     assert "renamed    36 tensors" in lines
-    assert any("down_proj.0." in line and "0.down_proj." in line for line in lines)
+    assert any(".gate_proj.0." in line and ".0.gate_proj." in line for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 

@@ -97,7 +97,7 @@ def write_checkpoint(
     if shards == 1:
         write_shard(folder / "model.safetensors", tensors)
         return folder
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     each = -(-len(tensors) // shards)
     items = list(tensors.items())
     for number in range(shards):

@@ -92,15 +92,12 @@ def test_a_result_has_room_where_its_blocks_are_shared(
             folder / "src", projection_first(read_tensors(EXAMPLE))
         )
         with (source / "large.bin").open("wb") as file:
-            while True:
-                try:
-                    file.write(os.urandom(MIB))
-                    file.flush()
-                except OSError:
-                    break
-                if os.statvfs(folder).f_bavail * 4096 < 40 * MIB:
-                    break
-        assert (source / "large.bin").stat().st_size > 100 * MIB
+            for _ in range(200):
+                file.write(os.urandom(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+        found = os.statvfs(folder)
+        assert found.f_bavail * found.f_frsize < 200 * MIB
 
         repaired(source, folder / "dst")
 

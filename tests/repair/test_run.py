@@ -177,7 +177,8 @@ def test_a_disk_that_fills_half_way_is_said_as_it_is(
 def test_the_same_again_says_that_it_is_done(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "dst"
     first = repaired(source, target)
-    before, said = contents(target), []
+    before = contents(target)
+    said: list[str] = []
 
     again = repaired(source, target, said=said)
 
@@ -224,9 +225,9 @@ def test_a_partial_folder_of_somebody_else_is_left_alone(
 
 
 def test_two_repairs_do_not_write_at_once(tmp_path: Path, source: Path) -> None:
-    target, said = tmp_path / "dst", []
+    target = tmp_path / "dst"
     with (
-        partial_folder(target, planned(source).fingerprint, said.append),
+        partial_folder(target, planned(source).fingerprint, print),
         pytest.raises(UsageError, match="Another repair"),
     ):
         repaired(source, target)
