@@ -87,12 +87,11 @@ class KernelCopier:
         done = 0
         while done < span.length:
             try:
+                at = span.target_at + done
+                # Each call but the last ends at a block, so that none has two writers.
+                count = min(span.length - done, _AT_ONCE - at % BLOCK)
                 count = os.copy_file_range(
-                    source,
-                    target,
-                    min(span.length - done, _AT_ONCE),
-                    span.source_at + done,
-                    span.target_at + done,
+                    source, target, count, span.source_at + done, at
                 )
             except OSError as error:
                 if error.errno not in _NOT_SHARED:

@@ -153,11 +153,21 @@ def _fingerprint(repair: Repair) -> str:
         "files": [(file.name, file.size, file.modified) for file in files],
         "headers": [shard.digest for shard in source.shards],
         "new": [_digest(shard.head) for shard in repair.shards],
-        "pieces": [_digest(repr(shard.tensors).encode()) for shard in repair.shards],
+        "pieces": [_digest(_pieces_text(shard)) for shard in repair.shards],
         "texts": {name: _digest(data) for name, data in repair.texts.items()},
         "dropped": repair.dropped,
     }
     return _digest(json.dumps(said, sort_keys=True).encode())
+
+
+def _pieces_text(shard: NewShard) -> bytes:
+    """Return what each tensor is made of; its name and place are in the head."""
+    lines = (
+        f"{t.name} {t.piece.expert} {t.piece.transpose} {t.piece.rows} "
+        f"{t.piece.divisor}"
+        for t in shard.tensors
+    )
+    return "\n".join(lines).encode()
 
 
 def _digest(data: bytes) -> str:

@@ -39,48 +39,56 @@ def make_shard(
     if pieces.keys().isdisjoint(shard.header):
         return None
     tensors = [tensor for _, tensor in sorted(_tensors(shard, pieces), key=_order)]
-    if not _is_aligned(tensors):
+    placed, size = _placed(tensors)
+    if any(t.target_at % item_bytes(t.piece.dtype) for t in placed):
         # Wide types first, as safetensors itself orders them; each is a multiple of
         # its own width, so none of those behind it is out of place.
         tensors.sort(key=lambda tensor: -item_bytes(tensor.piece.dtype))
-    placed, size = _placed(tensors, 0)
+        placed, size = _placed(tensors)
     text = _header(placed, shard.metadata)
-    begin = _PREFIX + len(text)
-    text += b" " * ((_phase(placed) - begin) % BLOCK)
+    text += b" " * ((_phase(placed) - _PREFIX - len(text)) % BLOCK)
     if len(text) > _MOST_HEADER:
         raise CheckpointError(
             f"The header of `{shard.file.name}` would have {len(text):,} bytes, and "
             f"the format allows {_MOST_HEADER:,}.",
             fix="Export the checkpoint again, in smaller shards.",
         )
-    begin = _PREFIX + len(text)
     return NewShard(
         file=shard.file,
         head=len(text).to_bytes(_PREFIX, "little") + text,
-        size=begin + size,
-        tensors=tuple(_placed(tensors, begin)[0]),
+        size=_PREFIX + len(text) + size,
+        tensors=tuple(placed),
         dropped=tuple(name for name in shard.header if pieces.get(name) == ()),
     )
 
 
-def spans_of(tensors: Iterable[NewTensor]) -> Iterator[Span]:
-    """Yield the bytes that are copied as they are; what hangs together, together."""
-    open_span: Span | None = None
+def steps_of(shard: NewShard) -> Iterator[Span | NewTensor]:
+    """Yield what is to be written behind the head, in the order of its places.
+
+    Bytes that are copied as they are, those that hang together as one; and tensors
+    that have to be made.
+    """
+    return _steps(shard.tensors, len(shard.head))
+
+
+def _steps(tensors: Iterable[NewTensor], begin: int) -> Iterator[Span | NewTensor]:
+    source_at = target_at = length = 0
     for tensor in tensors:
         found = range_of(tensor.stored, tensor.piece)
-        if found is None or found[1] == 0:
+        at = tensor.source_at + (found[0] if found is not None else 0)
+        if found is not None and length and at == source_at + length:
+            length += found[1]
             continue
-        span = Span(tensor.source_at + found[0], tensor.target_at, found[1])
-        if open_span is None:
-            open_span = span
-        elif _follows(open_span, span):
-            length = open_span.length + span.length
-            open_span = Span(open_span.source_at, open_span.target_at, length)
+        if length:
+            yield Span(source_at, target_at, length)
+            length = 0
+        if found is None:
+            yield tensor
         else:
-            yield open_span
-            open_span = span
-    if open_span is not None:
-        yield open_span
+            source_at, length = at, found[1]
+            target_at = begin + tensor.target_at
+    if length:
+        yield Span(source_at, target_at, length)
 
 
 def shared_part(span: Span) -> Span | None:
@@ -110,19 +118,14 @@ def _order(found: tuple[tuple[int, int], NewTensor]) -> tuple[int, int]:
     return found[0]
 
 
-def _is_aligned(tensors: list[NewTensor]) -> bool:
-    placed, _ = _placed(tensors, 0)
-    return all(t.target_at % item_bytes(t.piece.dtype) == 0 for t in placed)
-
-
-def _placed(tensors: list[NewTensor], begin: int) -> tuple[list[NewTensor], int]:
+def _placed(tensors: list[NewTensor]) -> tuple[list[NewTensor], int]:
     """Return the tensors one behind the other, and what they take."""
-    at = begin
+    at = 0
     placed = []
     for t in tensors:
         placed.append(NewTensor(t.name, t.source_at, t.stored, t.piece, at))
         at += _size(t.piece)
-    return placed, at - begin
+    return placed, at
 
 
 def _size(piece: Piece) -> int:
@@ -148,15 +151,9 @@ def _header(tensors: list[NewTensor], metadata: Mapping[str, str]) -> bytes:
 def _phase(tensors: list[NewTensor]) -> int:
     """Return where in a block the data should begin, so that most can be shared."""
     votes: defaultdict[int, int] = defaultdict(int)
-    for span in spans_of(tensors):
-        phase = (span.source_at - span.target_at) % BLOCK
-        if phase % _ALIGNMENT == 0:
-            votes[phase] += span.length
+    for step in _steps(tensors, 0):
+        if isinstance(step, Span):
+            phase = (step.source_at - step.target_at) % BLOCK
+            if phase % _ALIGNMENT == 0:
+                votes[phase] += step.length
     return max(votes, key=lambda phase: (votes[phase], -phase), default=0)
-
-
-def _follows(first: Span, second: Span) -> bool:
-    return (
-        first.source_at + first.length == second.source_at
-        and first.target_at + first.length == second.target_at
-    )

@@ -10,7 +10,7 @@ from nvfp4_serve.checkpoint.folder import Folder
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.repair.copying import can_share
 from nvfp4_serve.repair.partial import PART, new_file
-from nvfp4_serve.repair.shards import BLOCK, shared_part, spans_of
+from nvfp4_serve.repair.shards import BLOCK, shared_part, steps_of
 from nvfp4_serve.repair.types import NewShard, Repair, SourceFile, Span
 from nvfp4_serve.units import MIB, format_bytes
 
@@ -82,7 +82,8 @@ def _space(
     shards: Iterable[NewShard], copies: Iterable[SourceFile], texts: Iterable[bytes]
 ) -> Space:
     shards, copies = tuple(shards), tuple(copies)
-    spans = [s for shard in shards for s in spans_of(shard.tensors)]
+    steps = (step for shard in shards for step in steps_of(shard))
+    spans = [step for step in steps if isinstance(step, Span)]
     spans += [Span(0, 0, file.size) for file in copies]
     shared = (shared_part(span) for span in spans)
     return Space(

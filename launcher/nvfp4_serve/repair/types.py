@@ -86,7 +86,7 @@ class NewTensor:
     Attributes:
         name: The stored tensor's.
         source_at: Where that one begins in its file.
-        target_at: Where the new one begins in its file.
+        target_at: Where the new one begins behind the head of its file.
     """
 
     name: str

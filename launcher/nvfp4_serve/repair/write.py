@@ -13,8 +13,8 @@ from nvfp4_serve.checkpoint.folder import Folder
 from nvfp4_serve.errors import CheckpointError
 from nvfp4_serve.repair.copying import Copier, write_all
 from nvfp4_serve.repair.partial import new_file
-from nvfp4_serve.repair.pieces import make_bytes, range_of
-from nvfp4_serve.repair.shards import spans_of
+from nvfp4_serve.repair.pieces import make_bytes
+from nvfp4_serve.repair.shards import steps_of
 from nvfp4_serve.repair.types import NewShard, NewTensor, SourceFile, Span
 
 
@@ -35,15 +35,14 @@ def open_source(folder: Folder, file: SourceFile) -> Iterator[int]:
 def write_shard(folder: Folder, shard: NewShard, path: Path, copier: Copier) -> int:
     """Write one shard anew; return how many bytes of it are shared."""
     with open_source(folder, shard.file) as source, new_file(path) as target:
-        # At its full size from the start, so that the order of writing is free.
-        os.ftruncate(target, shard.size)
         write_all(target, shard.head, 0)
-        shared = sum(
-            copier.copy(source, target, span) for span in spans_of(shard.tensors)
-        )
-        for tensor in shard.tensors:
-            if range_of(tensor.stored, tensor.piece) is None:
-                write_all(target, made_of(source, tensor), tensor.target_at)
+        shared = 0
+        for step in steps_of(shard):
+            if isinstance(step, Span):
+                shared += copier.copy(source, target, step)
+            else:
+                at = len(shard.head) + step.target_at
+                write_all(target, made_of(source, step), at)
         return shared
 
 
