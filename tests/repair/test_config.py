@@ -3,12 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.types import Overlay
 from nvfp4_serve.repair import plan_repair
 from nvfp4_serve.repair.config import new_config, new_legacy
-from repair.foreign import EXAMPLE, quantizer_state, read_tensors, write_checkpoint
+from repair.foreign import (
+    EXAMPLE,
+    Tensor,
+    projection_first,
+    quantizer_state,
+    read_tensors,
+    write_checkpoint,
+)
 from repair.running import repaired
 
 QUANTIZATION = {
@@ -102,4 +110,68 @@ def test_a_state_dict_without_a_config_gets_one(tmp_path: Path) -> None:
     new = json.loads((tmp_path / "dst" / "config.json").read_text())
     assert new["quantization_config"]["quant_algo"] == said["quant_algo"]
     assert record["config_changes"]
+    assert read_tensors(tmp_path / "dst") == right
+
+
+def said_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config["quantization_config"]  # type: ignore[no-any-return]
+
+
+def legacy_of(folder: Path) -> dict[str, Any]:
+    legacy: dict[str, Any] = json.loads((folder / "hf_quant_config.json").read_text())
+    return legacy["quantization"]  # type: ignore[no-any-return]
+
+
+def test_weights_alone_that_claim_quantized_inputs_are_named_so(tmp_path: Path) -> None:
+    weights = {
+        name: tensor
+        for name, tensor in read_tensors(EXAMPLE).items()
+        if not name.endswith("input_scale")
+    }
+    source = write_checkpoint(tmp_path / "src", weights, shards=2)
+
+    record = repaired(source, tmp_path / "dst")
+
+    assert said_config(tmp_path / "dst")["quant_algo"] == "W4A16_NVFP4"
+    assert legacy_of(tmp_path / "dst")["quant_algo"] == "W4A16_NVFP4"
+    assert record["shards"] == {}
+    assert record["config_changes"]
+    for shard in source.glob("*.safetensors"):
+        assert (tmp_path / "dst" / shard.name).read_bytes() == shard.read_bytes()
+
+
+def test_modules_that_are_not_packed_are_ignored_in_both_configs(
+    tmp_path: Path,
+) -> None:
+    mixed = {}
+    for name, tensor in read_tensors(EXAMPLE).items():
+        if ".o_proj." not in name:
+            mixed[name] = tensor
+        elif name.endswith(".weight"):
+            rows, columns = tensor.shape
+            data = bytes(rows * columns * 2 * 2)
+            mixed[name] = Tensor("BF16", (rows, columns * 2), data)
+    source = write_checkpoint(tmp_path / "src", mixed)
+    outputs = {f"model.layers.{n}.self_attn.o_proj" for n in range(2)}
+
+    repaired(source, tmp_path / "dst")
+
+    before = set(said_config(source)["ignore"])
+    assert set(said_config(tmp_path / "dst")["ignore"]) == before | outputs
+    assert set(legacy_of(tmp_path / "dst")["exclude_modules"]) == before | outputs
+
+
+def test_names_and_config_are_repaired_together(tmp_path: Path) -> None:
+    right = {
+        name: tensor
+        for name, tensor in read_tensors(EXAMPLE).items()
+        if not name.endswith("input_scale")
+    }
+    source = write_checkpoint(tmp_path / "src", projection_first(right))
+
+    record = repaired(source, tmp_path / "dst")
+
+    assert record["kinds"] == ["projection-first"]
+    assert said_config(tmp_path / "dst")["quant_algo"] == "W4A16_NVFP4"
     assert read_tensors(tmp_path / "dst") == right
