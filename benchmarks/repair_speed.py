@@ -5,8 +5,9 @@
 Two repairs: of the config alone, and of names (``experts.PROJECTION.N``). What writes
 is timed until its bytes are on the disk: `cp -r` and then fsync of every file; a repair
 until it begins to verify. `cp` alone, and a repair with its verification, are told
-apart. Everything takes turns; the least of the runs counts. Where root and btrfs-progs
-are there, the repairs are run on a btrfs of their own as well, which shares blocks.
+apart. Everything takes turns, with the source in memory; the least of the runs counts.
+Where root and btrfs-progs are there, the repairs are run on a btrfs of their own as
+well, which shares blocks.
 
 Needs 13 GB of disk. Writes ``benchmarks/results/repair.json``; ends with 1 where the
 target is missed.
@@ -148,6 +149,7 @@ def measure(folder: Path, source: Path, *, with_cp: bool = True) -> dict[str, ob
             if what == "names":
                 rename(source, EXPERT_FIRST, rb"experts.\2.\1.")
             os.sync()
+            _read(source)
             target = folder / "target"
             taken.append((copy if what == "cp" else repair)(source, target))
             print(f"  {what}: {taken[-1]}", flush=True)
@@ -159,6 +161,14 @@ def measure(folder: Path, source: Path, *, with_cp: bool = True) -> dict[str, ob
         for what, each in runs.items()
         if each
     }
+
+
+def _read(folder: Path) -> None:
+    """Have all of the source in memory, as it was for whoever came before."""
+    for path in folder.iterdir():
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 22):
+                pass
 
 
 @contextmanager

@@ -106,3 +106,12 @@ def test_says_no_to_a_target_in_the_source_already_in_a_dry_run(foreign: Path) -
 
     assert done.returncode == ExitCode.USAGE
     assert "never changed" in done.stderr
+
+
+def test_a_dry_run_says_that_the_target_is_there(tmp_path: Path, foreign: Path) -> None:
+    (tmp_path / "dst").mkdir()
+
+    done = run(foreign, tmp_path / "dst", "--dry-run")
+
+    assert done.returncode == ExitCode.USAGE
+    assert "is there already" in done.stderr

@@ -7,12 +7,14 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nvfp4_serve.checkpoint import read_checkpoint
+from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.errors import CheckpointError, DoesNotFitError, UsageError
+from nvfp4_serve.repair import plan_repair
 from nvfp4_serve.repair.partial import partial_folder
 from nvfp4_serve.repair.types import Span
 from repair.foreign import EXAMPLE, projection_first, read_tensors, write_checkpoint
@@ -328,3 +330,15 @@ def test_the_record_says_what_was_changed(tmp_path: Path, source: Path) -> None:
     assert record["source"]["folder"] == str(source)
     assert record["tensors"] == {"kept": 45, "new_names": 96, "dropped": 0}
     assert record["date"]
+
+
+def test_what_is_not_downloaded_is_refused_with_the_way_to_have_it(
+    source: Path,
+) -> None:
+    here = read_checkpoint(str(source))
+    there = replace(here, model="owner/model", folder=None, revision="abc")
+
+    with pytest.raises(CheckpointError, match="not on this machine") as caught:
+        plan_repair(there, read_layout(there))
+
+    assert "`hf download owner/model --revision abc`" in caught.value.fix

@@ -37,7 +37,8 @@ def repair(
             done = run_repair(planned, target, say)
             click.echo(json.dumps(done, indent=2) if as_json else target)
             return
-        said = report(planned) | {"dry_run": True, "free": free_room(planned, target)}
+        free = free_room(planned, target, say)
+        said = report(planned) | {"dry_run": True, "free": free}
     click.echo(json.dumps(said, indent=2) if as_json else "\n".join(_lines(said)))
 
 

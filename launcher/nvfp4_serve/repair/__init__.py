@@ -7,13 +7,13 @@ engine's adapter follows too.
 from pathlib import Path
 
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
-from nvfp4_serve.repair.make import make_repair
+from nvfp4_serve.repair.make import check_need, make_repair
 from nvfp4_serve.repair.partial import check_target
 from nvfp4_serve.repair.report import report
-from nvfp4_serve.repair.run import run_repair
+from nvfp4_serve.repair.run import find_finished, run_repair
 from nvfp4_serve.repair.source import read_source
 from nvfp4_serve.repair.space import free_bytes
-from nvfp4_serve.repair.types import Repair
+from nvfp4_serve.repair.types import Repair, Say
 
 __all__ = ["Repair", "free_room", "plan_repair", "report", "run_repair"]
 
@@ -25,13 +25,17 @@ def plan_repair(checkpoint: Checkpoint, layout: Layout) -> Repair:
         CheckpointError: It is not on this machine, or cannot be repaired.
         UsageError: There is nothing to repair.
     """
+    # First, so that nobody downloads what cannot be repaired.
+    check_need(layout, layout.rewrites)
     return make_repair(read_source(checkpoint), layout)
 
 
-def free_room(repair: Repair, target: Path) -> int:
-    """Return the bytes that are free for ``target``.
+def free_room(repair: Repair, target: Path, say: Say) -> int:
+    """Return the bytes that are free for ``target``; say so, if it is there already.
 
     Raises:
         UsageError: ``repair`` cannot be written there.
     """
-    return free_bytes(check_target(target, repair.source.folder).parent)
+    place = check_target(target, repair.source.folder)
+    find_finished(place, repair, say)
+    return free_bytes(place.parent)

@@ -35,14 +35,8 @@ def make_repair(source: Source, layout: Layout) -> Repair:
         CheckpointError: It cannot be repaired; with the words of what was found.
         UsageError: There is nothing to repair.
     """
-    _refuse(layout)
     kinds, pieces = _rewrite(source, layout.architecture)
-    if not pieces and layout.overlay is None:
-        raise UsageError(
-            f"There is nothing to repair in `{layout.model}`.",
-            evidence=(f"its layout is {layout.layout}, and its config says so",),
-            fix=f"Serve it as it is: `nvfp4-serve {layout.model}`.",
-        )
+    check_need(layout, kinds)
     shards = tuple(
         new for shard in source.shards if (new := make_shard(shard, pieces)) is not None
     )
@@ -58,6 +52,32 @@ def make_repair(source: Source, layout: Layout) -> Repair:
         fingerprint="",
     )
     return replace(repair, fingerprint=_fingerprint(repair))
+
+
+def check_need(layout: Layout, kinds: tuple[str, ...]) -> None:
+    """Raise unless a repair would make ``layout`` right, and it is not so already.
+
+    Args:
+        layout: What was read from the headers.
+        kinds: What has to be rewritten.
+
+    Raises:
+        CheckpointError: It cannot be repaired; with the words of what was found.
+        UsageError: There is nothing to repair.
+    """
+    errors = [f for f in layout.findings if f.severity is Severity.ERROR]
+    if errors:
+        raise CheckpointError(
+            f"`{layout.model}` cannot be repaired.",
+            evidence=tuple(f"{f.id}: {f.message}" for f in errors),
+            fix=" ".join(dict.fromkeys(f.fix for f in errors)),
+        )
+    if not kinds and layout.overlay is None:
+        raise UsageError(
+            f"There is nothing to repair in `{layout.model}`.",
+            evidence=(f"its layout is {layout.layout}, and its config says so",),
+            fix=f"Serve it as it is: `nvfp4-serve {layout.model}`.",
+        )
 
 
 def stored_tensors(shards: Iterable[StoredShard]) -> dict[str, Stored]:
@@ -83,16 +103,6 @@ def _rewrite(
     if rewrite is None:
         return (), _NOTHING
     return tuple(sorted(rewrite.kinds)), rewrite.pieces
-
-
-def _refuse(layout: Layout) -> None:
-    errors = [f for f in layout.findings if f.severity is Severity.ERROR]
-    if errors:
-        raise CheckpointError(
-            f"`{layout.model}` cannot be repaired.",
-            evidence=tuple(f"{f.id}: {f.message}" for f in errors),
-            fix=" ".join(dict.fromkeys(f.fix for f in errors)),
-        )
 
 
 def _texts(

@@ -56,19 +56,24 @@ def run_repair(
             there is no result then.
     """
     place = check_target(target, repair.source.folder)
-    done = _finished(place, repair, say)
+    done = find_finished(place, repair, say)
     if done is not None:
         return done
     with _file_system(place), partial_folder(place, repair.fingerprint, say) as folder:
         # Another one may have finished it before we had the lock.
-        done = _finished(place, repair, say)
+        done = find_finished(place, repair, say)
         if done is not None:
             shutil.rmtree(folder)
             return done
         source = Folder(repair.source.folder, shown=repair.source.model)
         work = _Work(repair, source, folder, copier or KernelCopier(), say)
-        work.drop_wrong_ones()
-        check_space(repair, folder, source)
+        kept = work.drop_wrong_ones()
+        try:
+            check_space(repair, folder, source)
+        except DoesNotFitError:
+            if not kept:
+                shutil.rmtree(folder)
+            raise
         work.write()
         work.verify()
         return _finish(repair, folder, place)
@@ -91,8 +96,11 @@ class _Work:
         self._say = say
         self._right: set[str] = set()
 
-    def drop_wrong_ones(self) -> None:
-        """Verify what an earlier run left; remove what is not right."""
+    def drop_wrong_ones(self) -> bool:
+        """Verify what an earlier run left, and return whether any of it is right.
+
+        What is not right is removed.
+        """
         for name, faults in self._checks():
             if not (self._folder / name).exists():
                 continue
@@ -101,6 +109,7 @@ class _Work:
                 self._say(f"{name} is there already, and right")
             else:
                 (self._folder / name).unlink()
+        return bool(self._right)
 
     def write(self) -> None:
         """Write what is not there yet."""
@@ -186,7 +195,7 @@ def _check_layout(folder: Path) -> None:
         )
 
 
-def _finished(place: Path, repair: Repair, say: Say) -> dict[str, Any] | None:
+def find_finished(place: Path, repair: Repair, say: Say) -> dict[str, Any] | None:
     """Return the record of ``place``, where it is this very repair; None: nothing.
 
     Raises:

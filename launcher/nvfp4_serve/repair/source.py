@@ -45,8 +45,8 @@ def read_source(checkpoint: Checkpoint) -> Source:
     if checkpoint.folder is None:
         raise CheckpointError(
             f"`{checkpoint.model}` is not on this machine.",
-            fix=f"Download it with `hf download {checkpoint.model}`, and run this "
-            "again.",
+            fix=f"Download it with `hf download {checkpoint.model} --revision "
+            f"{checkpoint.revision}`, and run this again.",
         )
     path = Path(checkpoint.folder).resolve()
     folder = Folder(path, shown=checkpoint.model)
