@@ -25,6 +25,7 @@ def main() -> int:
         "inspect_speed": (),
         "startup": (),
         "launcher_overhead": (),
+        "repair_speed": (),
         "cpu_tokens": tokens,
     }
     failed = [name for name, words in benchmarks.items() if not _run(name, words)]

@@ -57,7 +57,7 @@ class Folder:
 
     def read_small(self, name: str, *, limit: int) -> bytes:
         """Return the file ``name``, if it has at most ``limit`` bytes."""
-        with self._open(name) as file:
+        with self.open_file(name) as file:
             check_size(_size(file), label=name, limit=limit)
             return file.read()
 
@@ -67,7 +67,7 @@ class Folder:
         """Yield the header of each shard, or why it cannot be had."""
         for name in names:
             try:
-                with self._open(name) as file:
+                with self.open_file(name) as file:
                     size = _size(file)
                     raw = read_header(file, label=name, size=size)
             except CheckpointError as error:
@@ -80,14 +80,18 @@ class Folder:
     def read_scalars(self, name: str, offsets: Iterable[int]) -> list[bytes] | None:
         """Return the 4 bytes at each of ``offsets`` of the body of a shard."""
         try:
-            with self._open(name) as file:
+            with self.open_file(name) as file:
                 body = PREFIX_BYTES + int.from_bytes(file.read(PREFIX_BYTES), "little")
                 return [os.pread(file.fileno(), 4, body + at) for at in offsets]
         except (CheckpointError, OSError):
             return None  # The header could be read; what is wrong now, vLLM will say.
 
-    def _open(self, name: str) -> BinaryIO:
-        """Open the regular file ``name``, unbuffered: not a byte is read ahead."""
+    def open_file(self, name: str) -> BinaryIO:
+        """Open the regular file ``name``, unbuffered: not a byte is read ahead.
+
+        Raises:
+            CheckpointError: It is missing, closed to us, or leads out of the folder.
+        """
         path = self.path / plain_path(name)
         try:
             target = path.resolve(strict=True)

@@ -18,6 +18,7 @@ from nvfp4_serve.errors import ExitCode, ServeError
 _COMMANDS: Final = {
     "serve": ("serve", "Serve a checkpoint, and wait until its answers are right."),
     "inspect": ("inspect", "Say what a checkpoint holds, from its headers alone."),
+    "repair": ("repair", "Write a checkpoint again, in the layout that loaders know."),
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),

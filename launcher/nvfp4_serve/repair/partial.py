@@ -1,0 +1,169 @@
+"""Where the result grows: ``DST.partial``, for one repair at a time.
+
+The lock is on the folder itself, and the kernel lets it go when its holder ends.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from nvfp4_serve.errors import UsageError
+from nvfp4_serve.repair.copying import write_all
+from nvfp4_serve.repair.types import CONFIG, RECORD, Say
+
+#: A file that is not complete yet is called so.
+PART: Final = ".nvfp4-serve-part"
+
+
+def check_target(target: Path, source: Path) -> Path:
+    """Return ``target`` with its links resolved.
+
+    Raises:
+        UsageError: There is no place for it, or it would be inside of the source.
+    """
+    parent = target.parent.resolve()
+    if not parent.is_dir():
+        raise UsageError(
+            f"There is no folder `{target.parent}`.", fix="Make it, or give another."
+        )
+    place = parent / target.name
+    partial = partial_of(place)
+    for path in (place, partial, *place.parents):
+        if _is_same(path, source):
+            raise UsageError(
+                f"`{target}` would be written into the checkpoint itself, which is "
+                "never changed.",
+                evidence=(f"the checkpoint is {source}", f"the target is {place}"),
+                fix="Give a folder outside of it.",
+            )
+    if partial in source.parents:
+        raise UsageError(
+            f"The checkpoint is inside of `{partial}`, where the result would grow.",
+            fix="Give another target.",
+        )
+    return place
+
+
+def partial_of(target: Path) -> Path:
+    """Return where the result grows."""
+    return target.with_name(f"{target.name}.partial")
+
+
+def read_record(folder: Path) -> dict[str, object] | None:
+    """Return what ``folder`` says of its repair; None where it says nothing."""
+    try:
+        content = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[int]:
+    """Give an empty file, open for writing; it gets its name once it is complete.
+
+    Complete: its bytes are on the disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}{PART}")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        yield handle
+        os.fsync(handle)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+    part.replace(path)
+
+
+def write_text(path: Path, data: bytes) -> None:
+    """Write a small file whole."""
+    with new_file(path) as handle:
+        write_all(handle, data, 0)
+
+
+@contextlib.contextmanager
+def partial_folder(target: Path, fingerprint: str, say: Say) -> Iterator[Path]:
+    """Give the folder in which the result grows; nobody else has it meanwhile.
+
+    What a killed repair of the same left there is kept; anything else of ours is
+    removed.
+
+    Raises:
+        UsageError: Another repair is at it, or it is not ours.
+    """
+    folder = partial_of(target)
+    handle = _locked(folder)
+    try:
+        _prepare(folder, fingerprint, say)
+        yield folder
+    finally:
+        os.close(handle)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _locked(folder: Path) -> int:
+    """Return the open folder, locked. It may be renamed before we have the lock."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _not_ours(folder) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UsageError(
+                f"Another repair is writing `{folder}`.",
+                fix="Wait until it has ended.",
+            ) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.lstat()):
+                return handle
+        os.close(handle)
+
+
+def _prepare(folder: Path, fingerprint: str, say: Say) -> None:
+    record = read_record(folder)
+    own = {RECORD, f"{RECORD}{PART}"}
+    if record is None and any(path.name not in own for path in folder.iterdir()):
+        raise _not_ours(folder)
+    if record is not None and record.get("fingerprint") == fingerprint:
+        say(f"continuing what was begun in {folder}")
+        (folder / CONFIG).unlink(missing_ok=True)
+        for path in [p for p in folder.rglob(f"*{PART}") if p.is_file()]:
+            path.unlink()
+        return
+    if record is not None:
+        say(f"starting over in {folder}: it was begun for another source or version")
+    # The note goes last, so that a folder without one is never half empty.
+    for path in folder.iterdir():
+        if path.name != RECORD:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    note = {"unfinished": True, "fingerprint": fingerprint}
+    write_text(folder / RECORD, json.dumps(note).encode())
+
+
+def _not_ours(folder: Path) -> UsageError:
+    return UsageError(
+        f"`{folder}` is there, and no repair made it.",
+        fix="Remove it, or give another target.",
+    )
