@@ -51,6 +51,19 @@ _QWEN3_MOE: Final = (
         right=made.QWEN3_MOE_0_37,
         change=without_leaked_keys,
     ),
+    Row(
+        layout="modelopt-compressed-export",
+        kind="C, experts only",
+        export=made.QWEN3_MOE_EXPERTS_COMPRESSED_EXPORT,
+        right=made.QWEN3_MOE_EXPERTS_0_37,
+    ),
+    Row(
+        layout="modelopt-compressed-export",
+        kind="C, experts only, leaked keys taken out",
+        export=made.QWEN3_MOE_EXPERTS_COMPRESSED_EXPORT,
+        change=without_leaked_keys,
+        right=made.QWEN3_MOE_EXPERTS_0_37,
+    ),
     Row(layout="modelopt-state-dict", kind="C2", export=made.QWEN3_MOE_STATE_DICT),
     Row(
         layout=_FUSED,
@@ -86,6 +99,7 @@ _OTHERS: Final = (
         export=made.QWEN3_5_MOE,
         change=fused("_", transposed=False),
     ),
+    Row(layout=_FUSED, kind="D1", export=made.LLAMA4_VISION),
     Row(layout=_FUSED, kind="D1", export=made.LLAMA4),
     Row(layout=_FUSED, kind="D1", export=made.GPT_OSS),
     Row(layout=_PER_EXPERT, kind="A", export=made.GLM4_MOE),

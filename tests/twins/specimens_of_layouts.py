@@ -149,20 +149,39 @@ QWEN3_5_MOE: Final = _export(
         "layer_types": ["linear_attention", "full_attention"],
     },
 )
-LLAMA4: Final = _export(
-    "Llama4ForCausalLM",
-    "llama4_text",
+_LLAMA4: Final = {
+    **_TEXT,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 1,
+    "intermediate_size": 96,
+    "intermediate_size_mlp": 224,
+    "num_local_experts": 12,
+    "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 1,
+    "attention_chunk_size": 128,
+}
+LLAMA4: Final = _export("Llama4ForCausalLM", "llama4_text", _LLAMA4)
+LLAMA4_VISION: Final = _export(
+    "Llama4ForConditionalGeneration",
+    "llama4",
     {
-        **_TEXT,
-        "num_attention_heads": 5,
-        "num_key_value_heads": 1,
-        "intermediate_size": 96,
-        "intermediate_size_mlp": 224,
-        "num_local_experts": 12,
-        "num_experts_per_tok": 1,
-        "interleave_moe_layer_step": 1,
-        "attention_chunk_size": 128,
+        "text_config": _LLAMA4,
+        "vision_config": {
+            "hidden_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 256,
+            "vision_output_dim": 96,
+            "projector_input_dim": 96,
+            "projector_output_dim": 96,
+            "image_size": 56,
+        },
+        "tie_word_embeddings": False,
+        "image_token_index": 280,
+        "boi_token_index": 282,
+        "eoi_token_index": 283,
     },
+    leaves_out=("*vision*", "*multi_modal_projector*"),
 )
 GPT_OSS: Final = _export(
     "GptOssForCausalLM",
