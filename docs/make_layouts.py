@@ -13,7 +13,9 @@ from typing import Any
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "layouts.md"
 RESULTS = FOLDER.parent / "tests" / "twins" / "results" / "matrix.json"
-_BEGIN = "<!-- Written by docs/make_layouts.py from tests/twins/results/matrix.json. -->"
+_BEGIN = (
+    "<!-- Written by docs/make_layouts.py from tests/twins/results/matrix.json. -->"
+)
 _END = "<!-- End of what is written by docs/make_layouts.py. -->"
 
 

@@ -3,6 +3,7 @@
 Run as ``python -m twins.matrix`` (``make twins``), it writes ``results/matrix.json``.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -10,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,9 @@ RESULTS: Final = Path(__file__).parent / "results" / "matrix.json"
 #: Of every twin of the matrix.
 _VOCABULARY: Final = 256
 _TEXTS: Final[tuple[Tokens, ...]] = random_texts(_VOCABULARY)[1:]
+
+
+Trees = Mapping[str, "Tree"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,20 +119,28 @@ class Tree:
             self._bench.__exit__()
 
 
-def run(rows: Sequence[Row], folder: Path) -> dict[str, dict[str, object]]:
+@contextlib.contextmanager
+def trees(folder: Path) -> Iterator[Trees]:
+    """Yield both trees; their processes end with the context."""
+    made = {name: Tree(name, folder) for name in ("stock", "ours")}
+    try:
+        yield made
+    finally:
+        for tree in made.values():
+            tree.close()
+
+
+def run(
+    rows: Sequence[Row], trees: Trees, folder: Path
+) -> dict[str, dict[str, object]]:
     """Return, by the row's name, what became of each; ``folder`` is for scratch."""
     make_exports(export for row in rows for export in (row.export, row.judge))
     models = {row: _model(row, folder / str(n)) for n, row in enumerate(rows)}
-    stock, ours = Tree("stock", folder), Tree("ours", folder)
-    try:
-        right = _right_answers(rows, ours, folder)
-        found = {}
-        for row in rows:
-            found[row.name] = _result(row, models[row], right[row.judge], stock, ours)
-            sys.stderr.write(f"{row.name}: {json.dumps(found[row.name])}\n")
-    finally:
-        stock.close()
-        ours.close()
+    right = _right_answers(rows, trees["ours"], folder)
+    found = {}
+    for row in rows:
+        found[row.name] = _result(row, models[row], right[row.judge], trees)
+        sys.stderr.write(f"{row.name}: {json.dumps(found[row.name])}\n")
     return found
 
 
@@ -171,8 +183,7 @@ def _result(
     row: Row,
     model: Path | None,
     right: tuple[EngineAnswer, ...] | str,
-    stock: Tree,
-    ours: Tree,
+    trees: Trees,
 ) -> dict[str, object]:
     about: dict[str, object] = {
         "architecture": row.export.architecture,
@@ -186,8 +197,9 @@ def _result(
         about["no plain twin"] = right
     layout = read_layout(read_checkpoint(str(model)))
     about["recognised"] = layout.layout
-    for name, tree in (("stock", stock), ("ours", ours)):
-        planned = options_of(layout) if tree is ours and layout.servable else {}
+    for name, tree in trees.items():
+        is_planned = name == "ours" and layout.servable
+        planned = options_of(layout) if is_planned else {}
         options = {**planned, **row.engine_options}
         verdict = _judged(tree, model, options, right, row.tolerance)
         about[f"{name} engine"] = dataclasses.asdict(verdict)
@@ -258,8 +270,8 @@ def main() -> int:
     """Run every row and write the results."""
     from twins.rows import ROWS
 
-    with tempfile.TemporaryDirectory() as scratch:
-        found = run(ROWS, Path(scratch))
+    with tempfile.TemporaryDirectory() as name, trees(Path(name)) as both:
+        found = run(ROWS, both, Path(name))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     return 0

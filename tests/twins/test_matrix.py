@@ -3,21 +3,22 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twins.environments import ROOT
-from twins.matrix import RESULTS, run
+from twins.matrix import RESULTS, Trees, run
 from twins.rows import ROWS
 
 _COMMITTED: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return run(ROWS, tmp_path_factory.mktemp("matrix"))
+def found(
+    both_trees: Trees, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    return run(ROWS, both_trees, tmp_path_factory.mktemp("matrix"))
 
 
 def test_the_committed_matrix_has_every_row() -> None:
