@@ -8,7 +8,7 @@ _registered = False
 
 
 def register() -> None:
-    """Offer NVFP4 on the CPU platform to vLLM; do nothing on any other platform.
+    """Put the adapter in front of vLLM's loaders; on the CPU, offer NVFP4 to it.
 
     vLLM may call this more than once in a process.
     """
@@ -18,6 +18,10 @@ def register() -> None:
     _registered = True
     parent_death.follow_engine()
     from vllm.platforms import current_platform
+
+    from nvfp4_serve_engine import adapter
+
+    adapter.install()
 
     if current_platform.is_cpu():
         _register_on_cpu()

@@ -1,0 +1,46 @@
+"""The headers of safetensors files, local ones and those of object storage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nvfp4_layouts.types import Stored
+
+#: The format's own limit: safetensors 0.7, ``tensor.rs``, ``MAX_HEADER_SIZE``.
+_MOST_BYTES = 100_000_000
+
+
+class HeaderError(ValueError):
+    """A file that vLLM is about to load is no safetensors file."""
+
+
+def read_headers(files: Iterable[str]) -> dict[str, Stored]:
+    """Return every tensor of ``files``, as their headers describe it.
+
+    Raises:
+        HeaderError: One of them has no header that can be read.
+    """
+    tensors: dict[str, Stored] = {}
+    for file in files:
+        header = _header(Path(file))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            tensors[name] = Stored(entry["dtype"], tuple(entry["shape"]))
+    return tensors
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length) if length <= _MOST_BYTES else b""
+    try:
+        header: dict[str, Any] = json.loads(raw)
+    except ValueError as error:
+        raise HeaderError(
+            f"{path} has no safetensors header.\n"
+            "Fix: download the checkpoint again; this file is damaged."
+        ) from error
+    return header
