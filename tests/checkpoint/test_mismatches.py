@@ -121,18 +121,6 @@ F8 = "float-quantized"
             plain(UP), mixed(up="NVFP4"), "claimed-not-quantized", id="mixed-is-plain"
         ),
         pytest.param(
-            {**fp8(Q), **plain(f"{EXPERTS}.0.up_proj")},
-            mixed(q="FP8", experts="NVFP4"),
-            "plain-but-not-excluded",
-            id="mixed-experts-are-plain",
-        ),
-        pytest.param(
-            {**plain(Q), **nvfp4(UP)},
-            mixed(q="FP8", up="NVFP4"),
-            "plain-but-not-excluded",
-            id="mixed-attention-is-plain",
-        ),
-        pytest.param(
             {**nvfp4(Q), **nvfp4(UP)},
             mixed(q="FP8", up="NVFP4"),
             "stored-otherwise",
@@ -180,6 +168,35 @@ def test_refuses_what_the_config_says_otherwise(
 
     assert finding in [found.id for found in layout.findings]
     assert not layout.servable
+    assert layout.overlay is None
+
+
+@pytest.mark.parametrize(
+    ("tensors", "quantization", "ignored"),
+    [
+        pytest.param(
+            {**fp8(Q), **plain(f"{EXPERTS}.0.up_proj")},
+            mixed(q="FP8", experts="NVFP4"),
+            EXPERTS,
+            id="mixed-experts-are-plain",
+        ),
+        pytest.param(
+            {**plain(Q), **nvfp4(UP)},
+            mixed(q="FP8", up="NVFP4"),
+            Q,
+            id="mixed-attention-is-plain",
+        ),
+    ],
+)
+def test_has_the_engine_ignore_what_the_config_should_have_excluded(
+    tmp_path: Path, tensors: Tensors, quantization: Config, ignored: str
+) -> None:
+    layout = layout_of(tmp_path, tensors, quantization)
+
+    assert [found.id for found in layout.findings] == ["plain-but-not-excluded"]
+    assert layout.servable
+    assert layout.overlay is not None
+    assert layout.overlay.quantization_config == {**quantization, "ignore": [ignored]}
 
 
 @pytest.mark.parametrize(

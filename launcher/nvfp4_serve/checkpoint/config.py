@@ -101,7 +101,7 @@ def read_claim(checkpoint: Checkpoint) -> Claim | None:
     """
     producer = legacy_producer(checkpoint)
     legacy = _legacy_section(checkpoint)
-    section = _quantization_section(checkpoint.config)
+    section = quantization_section(checkpoint.config)
     if section is not None:
         said = typed(section, Quantization, "config.json")
         return _claim(said, "config.json", producer, legacy)
@@ -131,7 +131,8 @@ def _legacy_section(checkpoint: Checkpoint) -> Quantization | None:
     return typed(legacy["quantization"], Quantization, QUANT_CONFIG)
 
 
-def _quantization_section(config: Mapping[str, object]) -> object:
+def quantization_section(config: Mapping[str, object]) -> object:
+    """Return what config.json says of the quantization, where vLLM looks for it."""
     for holder in (config, text_config(config)):
         for key in ("quantization_config", "compression_config"):
             if holder.get(key) is not None:

@@ -10,7 +10,7 @@ from nvfp4_serve.checkpoint.model import Model, read_model
 from nvfp4_serve.checkpoint.modules import module_class
 from nvfp4_serve.checkpoint.patterns import too_slow
 from nvfp4_serve.checkpoint.rewrites import AsLoaded, as_loaded
-from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup, Overlay
+from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup
 
 #: Suffixes of the activation scale, as ModelOpt and compressed-tensors name it.
 INPUT_SCALES = ("input_scale", "input_global_scale")
@@ -42,7 +42,6 @@ class Evidence:
     Attributes:
         loaded: The modules as a loader should see them; ``seen`` is about those.
         slow: Patterns of the config that were not matched, for the time it may take.
-        overlay: What the engine is told instead of the claim, once it is made.
     """
 
     checkpoint: Checkpoint
@@ -51,7 +50,6 @@ class Evidence:
     loaded: AsLoaded
     seen: tuple[Seen, ...]
     slow: tuple[str, ...]
-    overlay: Overlay | None = None
 
     @property
     def encodings(self) -> frozenset[Encoding]:
@@ -63,14 +61,19 @@ class Evidence:
         return (seen for seen in self.seen if seen.encoding in encodings)
 
 
-def gather(checkpoint: Checkpoint) -> Evidence:
+def gather(checkpoint: Checkpoint, *, loaded: AsLoaded | None = None) -> Evidence:
     """Return the evidence of ``checkpoint``.
+
+    Args:
+        checkpoint: What was read.
+        loaded: Its modules as a loader should see them, where that is known already.
 
     Raises:
         CheckpointError: A config has a value of the wrong kind.
     """
     model = read_model(checkpoint.config)
-    loaded = as_loaded(checkpoint.groups, model.architecture)
+    if loaded is None:
+        loaded = as_loaded(checkpoint.groups, model.architecture)
     claim = read_claim(checkpoint)
     patterns = claim.patterns if claim is not None else ()
     slow = too_slow(patterns, (group.example for group in loaded.groups))

@@ -92,7 +92,9 @@ def _family_rule(claim: Claim) -> Rule | None:
     if claim.family == "modelopt" and claim.algorithm == "MIXED_PRECISION":
         return _by_layer(claim)
     if claim.family == "fp8" and claim.experts is not None:
-        experts = _of(claim, claim.experts, quantizes_inputs=claim.quantizes_inputs)
+        # DeepSeek-V4 knows NVFP4 experts with quantized activations only.
+        quantizes = claim.experts == "NVFP4" or claim.quantizes_inputs
+        experts = _of(claim, claim.experts, quantizes_inputs=quantizes)
         return lambda _, label: experts if label == "routed_experts" else None
     everything = _of(claim, claim.algorithm, quantizes_inputs=claim.quantizes_inputs)
     if everything is None:

@@ -9,11 +9,15 @@ from typing import Final
 
 from nvfp4_serve.checkpoint.contradictions import CONTRADICTIONS
 from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding, is_kv_scale
-from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.evidence import Evidence
+from nvfp4_serve.checkpoint.lists import named, some
 from nvfp4_serve.checkpoint.mismatches import MISMATCHES
+from nvfp4_serve.checkpoint.parts import PARTS
+from nvfp4_serve.checkpoint.scales import SCALES
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
 _ORDER: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+_GPT_OSS: Final = "GptOssForCausalLM"
 _EXPORT_AGAIN: Final = (
     "Export it again with nvidia-modelopt 0.46 or newer, from the original weights."
 )
@@ -41,8 +45,13 @@ _REPAIR: Final = (
 def find(evidence: Evidence) -> tuple[Finding, ...]:
     """Return everything that is to be said, worst first."""
     found = [*evidence.checkpoint.notes]
-    for check in (*_CHECKS, *MISMATCHES, *CONTRADICTIONS):
+    for check in (*_CHECKS, *SCALES, *PARTS, *MISMATCHES, *CONTRADICTIONS):
         found.extend(check(evidence))
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return ``found`` in order of severity."""
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
 
@@ -52,7 +61,7 @@ def _destroyed_scales(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "destroyed-block-scales",
             Severity.ERROR,
-            f"{_modules(seen)} have one block scale for 32 values where NVFP4 has "
+            f"{named(seen)} have one block scale for 32 values where NVFP4 has "
             "one for 16: the exporter took the packed bytes for the weight, and the "
             "true scales are lost (nvidia-modelopt up to 0.45 after `mtq.compress`; "
             "vllm#38980, TensorRT-LLM#12762). Dropping the leaked keys would load "
@@ -71,12 +80,14 @@ def _refused_names(evidence: Evidence) -> Iterator[Finding]:
         name = "leaked-quantizer-state"
     elif Encoding.FUSED in stored:
         name = "fused-experts"
-    yield Finding(
-        name,
-        Severity.ERROR,
-        f"{refusal.problem} Seen: {_some(list(refusal.evidence))}.",
-        refusal.fix,
-    )
+    problem, fix = f"{refusal.problem} Seen: {some(refusal.evidence)}.", refusal.fix
+    if evidence.model.architecture == _GPT_OSS and name == "fused-experts":
+        problem = (
+            "The experts of gpt-oss are NVFP4 with biases, all of them in one tensor; "
+            "vLLM knows gpt-oss with MXFP4 experts only (vllm#46641)."
+        )
+        fix = "Serve the MXFP4 checkpoint that OpenAI published."
+    yield Finding(name, Severity.ERROR, problem, fix)
 
 
 def _renamed(evidence: Evidence) -> Iterator[Finding]:
@@ -97,8 +108,7 @@ def _unrecognised(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "unknown-layout",
             Severity.ERROR,
-            f"{_modules(seen)} are stored in a way that is not known here: "
-            f"{_some(kinds)}.",
+            f"{named(seen)} are stored in a way that is not known here: {some(kinds)}.",
             "Use a checkpoint that nvidia-modelopt or llm-compressor exported.",
         )
 
@@ -115,65 +125,6 @@ def _two_producers(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _missing_block_scale(evidence: Evidence) -> Iterator[Finding]:
-    seen = tuple(evidence.stored_as(Encoding.NO_BLOCK_SCALE))
-    if seen:
-        yield Finding(
-            "missing-block-scale",
-            Severity.ERROR,
-            f"{_modules(seen)} are packed and have no `weight_scale`.",
-            "Download the checkpoint again, or export it again.",
-        )
-
-
-def _missing_global_scale(evidence: Evidence) -> Iterator[Finding]:
-    for encoding, suffix in (
-        (Encoding.MODELOPT_NVFP4, "weight_scale_2"),
-        (Encoding.COMPRESSED_NVFP4, "weight_global_scale"),
-    ):
-        seen = [s for s in evidence.stored_as(encoding) if not s.group.tensor(suffix)]
-        if seen:
-            yield Finding(
-                "missing-global-scale",
-                Severity.ERROR,
-                f"{_modules(seen)} are packed NVFP4 and have no `{suffix}`; the "
-                "engine would scale them by whatever is in its memory.",
-                "Download the checkpoint again, or export it again.",
-            )
-
-
-def _missing_input_scale(evidence: Evidence) -> Iterator[Finding]:
-    """Check the claim of W4A4: experts that calibration never reached have no scale.
-
-    Each module by what the config says of it; where that is not known, those without
-    a scale by those that have one. vLLM 0.32.0 leaves such scales as they are in
-    memory: zeros become inf, then NaN, for some prompts only (vllm#45212, vllm#54189).
-    """
-    claimed: list[Seen] = []
-    untold: list[Seen] = []
-    some_have = 0
-    for seen in evidence.stored_as(*NVFP4):
-        quantizes = seen.expected.quantizes_inputs if seen.expected else None
-        if not seen.has_input_scale and quantizes is not False:
-            (untold if quantizes is None else claimed).append(seen)
-        elif quantizes is None:
-            some_have += seen.group.count
-    without = [*claimed, *untold] if some_have else claimed
-    if not without:
-        return
-    said = f"{some_have:,} other modules have one"
-    if claimed and evidence.claim is not None:
-        said = f"`{evidence.claim.file}` claims quantized activations"
-    yield Finding(
-        "missing-input-scale",
-        Severity.ERROR,
-        f"{_modules(without)} have no input scale, and {said}; the engine would take "
-        "whatever is in its memory (vllm#45212, vllm#54189).",
-        "Calibrate with more data, so that every expert is reached, and export again; "
-        "where only weights are quantized, say `W4A16_NVFP4` in the config.",
-    )
-
-
 def _awq_scales(evidence: Evidence) -> Iterator[Finding]:
     names = ("pre_quant_scale", "svdquant_lora_a", "svdquant_lora_b")
     seen = [s for s in evidence.seen if any(map(s.group.tensor, names))]
@@ -181,7 +132,7 @@ def _awq_scales(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "pre-quant-scale",
             Severity.ERROR,
-            f"{_modules(seen)} carry AWQ or SVDQuant tensors, which vLLM does not "
+            f"{named(seen)} carry AWQ or SVDQuant tensors, which vLLM does not "
             "apply to NVFP4 (vllm#45333).",
             "Quantize again with plain NVFP4, without AWQ or SVDQuant.",
         )
@@ -195,31 +146,10 @@ def _unclaimed_kv_scales(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "unclaimed-kv-scales",
             Severity.WARNING,
-            f"{_modules(seen)} hold scales of the KV cache, and no config asks for a "
+            f"{named(seen)} hold scales of the KV cache, and no config asks for a "
             "quantized one; the engine does not use them.",
             "Pass `--kv-cache-dtype fp8` to use them.",
         )
-
-
-def _count(seen: Iterable[Seen]) -> int:
-    return sum(each.group.count for each in seen)
-
-
-def _modules(seen: Iterable[Seen]) -> str:
-    """Return how many modules there are, and the name of the first."""
-    every = tuple(seen)
-    number = _count(every)
-    example = f"`{every[0].group.example}`"
-    return (
-        f"{number:,} modules ({example}, ...)"
-        if number > 1
-        else f"1 module ({example})"
-    )
-
-
-def _some(words: list[str]) -> str:
-    more = len(words) - 8
-    return ", ".join(words[:8]) + (f", and {more} more" if more > 0 else "")
 
 
 _CHECKS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
@@ -228,9 +158,6 @@ _CHECKS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _renamed,
     _unrecognised,
     _two_producers,
-    _missing_block_scale,
-    _missing_global_scale,
-    _missing_input_scale,
     _awq_scales,
     _unclaimed_kv_scales,
 )

@@ -3,7 +3,6 @@
 The tensors are the truth; the config is a claim that ``findings`` holds against them.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
@@ -14,10 +13,9 @@ from nvfp4_serve.checkpoint.encodings import (
     weight_of,
 )
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen, gather
-from nvfp4_serve.checkpoint.findings import find
+from nvfp4_serve.checkpoint.judgement import judge
 from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
-from nvfp4_serve.checkpoint.overlay import make_overlay
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
 
 _WORDS: Final = {
@@ -33,9 +31,8 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     Raises:
         CheckpointError: A config has a value of the wrong kind.
     """
-    gathered = gather(checkpoint)
-    overlay = make_overlay(gathered)
-    evidence = replace(gathered, overlay=overlay)
+    judged = judge(gather(checkpoint))
+    evidence = judged.evidence
     return Layout(
         model=checkpoint.model,
         folder=checkpoint.folder,
@@ -56,10 +53,10 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         max_position_embeddings=evidence.model.max_position_embeddings,
         attention=evidence.model.attention,
         needs_remote_code=evidence.model.needs_remote_code,
-        findings=find(evidence),
+        findings=judged.findings,
         attention_heads=evidence.model.attention_heads,
         rewrites=evidence.loaded.kinds,
-        overlay=overlay,
+        overlay=judged.overlay,
     )
 
 

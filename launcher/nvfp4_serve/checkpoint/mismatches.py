@@ -5,6 +5,7 @@ very module: ``expected`` has the table.
 """
 
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import Final
 
 from nvfp4_serve.checkpoint.config import Claim
@@ -43,7 +44,7 @@ def _claimed_but_plain(evidence: Evidence) -> Iterator[Finding]:
             "Quantize again with nvidia-modelopt 0.47 or newer and inspect the output; "
             "to serve it as it is, take the quantization out of the config.",
         )
-    elif any(_lacks(s, claim) and s.label not in _NOT_JUDGED for s in evidence.seen):
+    elif any(lacks(s, claim) and s.label not in _NOT_JUDGED for s in evidence.seen):
         yield Finding(
             "claimed-not-quantized",
             Severity.ERROR,
@@ -95,7 +96,7 @@ def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
     if claim is None or not evidence.encodings & QUANTIZED:
         return
-    plain = [s for s in evidence.stored_as(Encoding.PLAIN) if _lacks(s, claim)]
+    plain = [s for s in evidence.stored_as(Encoding.PLAIN) if lacks(s, claim)]
     for severity in (Severity.ERROR, Severity.WARNING):
         seen = [s for s in plain if _severity(s) is severity]
         if seen:
@@ -121,6 +122,32 @@ def _missing_fp8_scale(evidence: Evidence) -> Iterator[Finding]:
             "groups); the engine would scale it by whatever is in its memory.",
             "Download the checkpoint again, or export it again.",
         )
+
+
+def _undeclared_draft(evidence: Evidence) -> Iterator[Finding]:
+    claim, seen = evidence.claim, undeclared_draft(evidence)
+    if claim is not None and seen:
+        yield Finding(
+            "undeclared-draft",
+            Severity.WARNING,
+            f"The experts of the prediction layers (`{seen[0].group.example}`) are "
+            f"MXFP4, and `{claim.file}` says NVFP4 of all experts; the engine takes "
+            "the bytes without an error, and what it drafts is never right.",
+            "Add `mtp.*` to `ignore` of `quantization_config`.",
+        )
+
+
+def undeclared_draft(evidence: Evidence) -> list[Seen]:
+    """Return MXFP4 experts of prediction layers that the engine would build NVFP4."""
+    claim = evidence.claim
+    if claim is None or claim.family != "fp8" or claim.experts != "NVFP4":
+        return []
+    experts = [s for s in evidence.stored_as(Encoding.MXFP4) if s.label == "mtp"]
+    experts = [seen for seen in experts if ".experts." in seen.group.name]
+    # The engine asks for each prediction layer; exports except all of them together.
+    if any(fnmatchcase("mtp.0.ffn.experts", pattern) for pattern in claim.ignore):
+        return []
+    return experts
 
 
 def _slow_patterns(evidence: Evidence) -> Iterator[Finding]:
@@ -158,7 +185,7 @@ def _is_excluded(seen: Seen) -> bool:
     return seen.label != "mtp" or seen.encoding in NVFP4
 
 
-def _lacks(seen: Seen, claim: Claim) -> bool:
+def lacks(seen: Seen, claim: Claim) -> bool:
     """Return whether the engine expects it packed, and it is plain."""
     return (
         bool(_algorithm(seen))
@@ -191,4 +218,5 @@ MISMATCHES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _excluded_but_quantized,
     _plain_but_not_excluded,
     _missing_fp8_scale,
+    _undeclared_draft,
 )

@@ -18,8 +18,15 @@ from nvfp4_serve.checkpoint.index import (
     parse_index,
 )
 from nvfp4_serve.checkpoint.malformed import check_body, shown
+from nvfp4_serve.checkpoint.scalars import decode_pair, pick_pairs
 from nvfp4_serve.checkpoint.smallfile import CONFIG_LIMIT, INDEX_LIMIT, parse_object
-from nvfp4_serve.checkpoint.types import Checkpoint, Finding, RawHeader, Severity
+from nvfp4_serve.checkpoint.types import (
+    Checkpoint,
+    Finding,
+    RawHeader,
+    ScalePair,
+    Severity,
+)
 from nvfp4_serve.errors import CheckpointError
 
 _CONFIG: Final = "config.json"
@@ -44,6 +51,10 @@ class Files(Protocol):
         """Yield the header of each shard, or why it cannot be had."""
         ...
 
+    def read_scalars(self, name: str, offsets: Iterable[int]) -> list[bytes] | None:
+        """Return the 4 bytes at each of ``offsets``; None where that is too slow."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -61,6 +72,7 @@ class _Reading:
     Attributes:
         disagrees: Whether a shard holds other tensors than the index says.
         strays: Tensors that the index does not have where they are.
+        pairs: Global scales of a few modules; None where they cannot be read.
     """
 
     files: Files
@@ -70,6 +82,7 @@ class _Reading:
     disagrees: bool = False
     scratch: bytearray = field(default_factory=bytearray)
     strays: list[str] = field(default_factory=list)
+    pairs: list[ScalePair] | None = field(default_factory=list)
 
 
 def read_files(files: Files, where: Where) -> Checkpoint:
@@ -101,6 +114,7 @@ def _read(reading: _Reading, where: Where) -> Checkpoint:
         hf_quant_config=legacy,
         groups=reading.census.groups(),
         notes=tuple(_notes(reading, shards)),
+        scale_pairs=None if reading.pairs is None else tuple(reading.pairs),
     )
 
 
@@ -150,6 +164,7 @@ def _shards(reading: _Reading, index: Index | None) -> tuple[str, ...]:
 def _count_tensors(
     reading: _Reading, shards: tuple[str, ...], index: Index | None
 ) -> None:
+    sampled = {shards[0], shards[len(shards) // 2]} if shards else set()
     for found in reading.files.read_headers(shards):
         if isinstance(found, CheckpointError):
             reading.faults.append(found)
@@ -159,6 +174,8 @@ def _count_tensors(
         except CheckpointError as error:
             reading.faults.append(error)
             continue
+        if found.shard in sampled:
+            _read_pairs(reading, header, found.shard)
         if index is not None and not index.lists(found.shard, header.keys()):
             reading.disagrees = True
             reading.strays += _strays(header, index.weight_map, found.shard)
@@ -170,6 +187,20 @@ def _count_shard(reading: _Reading, found: RawHeader) -> Header:
     if not reading.census.add(header, body=found.body):
         check_body(header, label=found.shard, body=found.body)
     return header
+
+
+def _read_pairs(reading: _Reading, header: Header, shard: str) -> None:
+    """Read the global scales of some modules of ``shard``."""
+    places = pick_pairs(header)
+    if not places or reading.pairs is None:
+        return
+    offsets = [offset for place in places for offset in place[2:]]
+    values = reading.files.read_scalars(shard, offsets)
+    if values is None or any(len(value) != 4 for value in values):
+        reading.pairs = None
+        return
+    both = zip(places, values[::2], values[1::2], strict=True)
+    reading.pairs += [decode_pair(*each) for each in both]
 
 
 def _strays(header: Header, weight_map: Mapping[str, str], shard: str) -> list[str]:

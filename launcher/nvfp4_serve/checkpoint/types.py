@@ -106,6 +106,20 @@ class RawHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalePair:
+    """The global scales of two weights that vLLM puts into one parameter.
+
+    Attributes:
+        first: The name of the one that ``one`` is the value of.
+    """
+
+    first: str
+    second: str
+    one: float
+    two: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What the small files and the headers of a checkpoint say, not yet judged.
 
@@ -117,6 +131,8 @@ class Checkpoint:
         hf_quant_config: hf_quant_config.json, where there is one.
         groups: Every module, those that are alike together.
         notes: What was noticed while reading and is no reason to stop.
+        scale_pairs: Some of the global scales of a local checkpoint; None where the
+            values cannot be read.
     """
 
     model: str
@@ -126,6 +142,7 @@ class Checkpoint:
     hf_quant_config: Mapping[str, object] | None
     groups: tuple[ModuleGroup, ...]
     notes: tuple[Finding, ...]
+    scale_pairs: tuple[ScalePair, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
