@@ -127,7 +127,8 @@ def test_says_what_the_adapter_and_repair_would_do(
 ) -> None:
     layout = layout_of(tmp_path, tensors, shards=shards)
 
-    assert layout.rewrites == kinds(tensors, "Qwen3MoeForCausalLM")
+    # Two of the real headers are of exports that are refused.
+    assert layout.rewrites == (kinds(tensors, "Qwen3MoeForCausalLM") or ())
     assert layout_id in (None, layout.layout)
 
 
