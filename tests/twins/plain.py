@@ -7,7 +7,7 @@ that recognises layouts or rewrites them. numpy only.
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -189,11 +189,6 @@ def _stacked(rows: list[Tensor], *, transposed: bool) -> Tensor:
     return dtype, [len(rows), *shape], b"".join(row[2] for row in rows)
 
 
-def unpacked_modules(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the linear layers that are not packed."""
-    ends = (".weight",)
-    return [
-        n.removesuffix(".weight")
-        for n, (dtype, shape, _) in tensors.items()
-        if n.endswith(ends) and dtype == "BF16" and len(shape) == 2
-    ]
+def without_input_scales(tensors: Tensors) -> Tensors:
+    """Take out the scales of all inputs; the config goes on claiming W4A4."""
+    return {n: t for n, t in tensors.items() if not n.endswith(".input_scale")}

@@ -8,6 +8,7 @@ from twins.plain import (
     fused,
     projection_first,
     projection_first_packed,
+    without_input_scales,
     without_leaked_keys,
 )
 
@@ -25,6 +26,12 @@ _QWEN3_MOE: Final = (
         export=made.QWEN3_MOE_FP8_KV,
         # A cache in FP8 is near, not equal; test_engine.py judges that.
         options=(("kv_cache_dtype", "bfloat16"),),
+    ),
+    Row(
+        layout=_PER_EXPERT,
+        kind="A, claims W4A4, input scales taken out",
+        export=made.QWEN3_MOE,
+        change=without_input_scales,
     ),
     Row(
         layout=_FIRST,
@@ -83,6 +90,8 @@ _QWEN3_MOE: Final = (
         export=made.QWEN3_MOE,
         change=fused(".", transposed=False),
     ),
+    Row(layout="modelopt-awq", kind="F, AWQ", export=made.QWEN3_MOE_AWQ),
+    Row(layout="modelopt-svdquant", kind="F, SVDQuant", export=made.QWEN3_MOE_SVDQUANT),
     Row(layout="compressed-tensors", kind="E", export=made.QWEN3_MOE_CT),
     Row(layout="compressed-tensors", kind="E16", export=made.QWEN3_MOE_CT_A16),
 )

@@ -45,6 +45,9 @@ def _qwen3_moe(**more: Any) -> Export:
 
 QWEN3_MOE: Final = _qwen3_moe()
 QWEN3_MOE_W4A16: Final = _qwen3_moe(recipe="W4A16_NVFP4_CFG")
+#: On a CPU ModelOpt makes neither; the matrix keeps what it says.
+QWEN3_MOE_AWQ: Final = _qwen3_moe(recipe="NVFP4_AWQ_LITE_CFG")
+QWEN3_MOE_SVDQUANT: Final = _qwen3_moe(recipe="NVFP4_SVDQUANT_DEFAULT_CFG")
 QWEN3_MOE_FP8_KV: Final = _qwen3_moe(kv_cache="FP8")
 QWEN3_MOE_0_37: Final = _qwen3_moe(environment=MODELOPT_0_37)
 QWEN3_MOE_COMPRESSED_EXPORT: Final = _qwen3_moe(
