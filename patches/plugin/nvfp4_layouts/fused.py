@@ -21,9 +21,8 @@ from typing import Final
 from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 #: vLLM 0.32.0, ``mllama4.py``: these models load fused experts by themselves.
-LOAD_FUSED_THEMSELVES: Final = frozenset(
-    {"Llama4ForCausalLM", "Llama4ForConditionalGeneration"}
-)
+#: (``Llama4ForCausalLM`` does not: it knows no scales of them.)
+LOAD_FUSED_THEMSELVES: Final = frozenset({"Llama4ForConditionalGeneration"})
 _BLOCK: Final = 16
 _FUSED: Final = re.compile(
     r"^(.*\.experts)\.(gate_up_proj|gate_proj|up_proj|down_proj)(?:[._]"

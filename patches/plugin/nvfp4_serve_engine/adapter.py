@@ -1,140 +1,137 @@
-"""Shows a loader the layout that vLLM knows, whatever is stored.
+"""Foreign layouts, rewritten in front of ``model.load_weights``.
 
-It stands in front of the weight stream of every model that vLLM loads from
-safetensors, drafts included. What becomes of which tensor is decided by
-``nvfp4_layouts``, from the headers of the very files that are about to be read. A
-checkpoint that needs nothing gets vLLM's own iterator, untouched.
+vLLM's loaders first list the files of a checkpoint and then stream their tensors. What
+is added here reads the headers of the very files that were listed, and decides before
+the first tensor is read. It works on the names as they are stored, before any mapping
+of the model. Source: vLLM 0.32.0, ``model_loader/default_loader.py`` and
+``runai_streamer_loader.py``; every target and draft model comes through one of them.
 """
+
+# ruff: noqa: ANN401  (vLLM's loaders have no types that are seen here)
 
 from __future__ import annotations
 
-import contextvars
 import functools
-import importlib
-from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, Protocol
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-import torch
 from nvfp4_layouts.rewrite import make_rewrite
-from nvfp4_layouts.types import Piece, Rewrite
+from nvfp4_layouts.types import Rewrite
 from vllm.logger import init_logger
+from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+from vllm.model_executor.model_loader.ep_weight_filter import should_skip_weight
+from vllm.model_executor.model_loader.modelexpress_loader import (
+    ModelExpressModelLoader,
+)
+from vllm.model_executor.model_loader.runai_streamer_loader import (
+    RunaiModelStreamerLoader,
+)
 
 from nvfp4_serve_engine.headers import read_headers
+from nvfp4_serve_engine.stream import Weights, not_covered, rewritten, watched
 
 logger = init_logger("vllm.nvfp4_serve_engine.adapter")
 
-Weights = Iterator[tuple[str, torch.Tensor]]
-_Rest = ParamSpec("_Rest")
-
-
-class _HasArchitectures(Protocol):
-    architectures: list[str] | None
-
-
-class _ModelConfig(Protocol):
-    """What is read of vLLM's ``ModelConfig``; a draft has one of its own."""
-
-    hf_config: _HasArchitectures
-
-
-#: What vLLM's loaders call with the files that they read. vLLM 0.32.0,
-#: ``default_loader.py`` and ``runai_streamer_loader.py``.
-_ITERATORS = {
-    "vllm.model_executor.model_loader.default_loader": (
-        "safetensors_weights_iterator",
-        "multi_thread_safetensors_weights_iterator",
-        "fastsafetensors_weights_iterator",
-        "instanttensor_weights_iterator",
-    ),
-    "vllm.model_executor.model_loader.runai_streamer_loader": (
-        "runai_safetensors_weights_iterator",
-    ),
-}
-_architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
-    "architecture", default=None
-)
-
-
-def adapted(weights: Weights, rewrite: Rewrite) -> Weights:
-    """Yield what a loader should see; each weight is a view of what was read."""
-    for name, tensor in weights:
-        pieces = rewrite.pieces.get(name)
-        if pieces is None:
-            yield name, tensor
-            continue
-        for piece in pieces:
-            yield piece.name, take(tensor, piece)
-
-
-def take(tensor: torch.Tensor, piece: Piece) -> torch.Tensor:
-    """Return ``piece`` of a stored tensor: a view, or a scale that was divided."""
-    if piece.expert is not None:
-        tensor = tensor[piece.expert]
-    if piece.transpose:
-        tensor = tensor.transpose(-1, -2)
-    if piece.rows is not None:
-        tensor = tensor[piece.rows[0] : piece.rows[1]]
-    if piece.divisor is not None:
-        tensor = tensor.float() / piece.divisor
-    return tensor.reshape(piece.shape) if not piece.shape else tensor
+_ARCHITECTURE = "_nvfp4_serve_architecture"
+_LISTED = "_nvfp4_serve_listed"
+#: In the name of a file of object storage (``s3://``), and of no file of a folder.
+_REMOTE = "://"
 
 
 def install() -> None:
-    """Put the adapter in front of every safetensors stream of this process."""
-    for module_name, names in _ITERATORS.items():
-        module = importlib.import_module(module_name)
-        for name in names:
-            setattr(module, name, _adapting(getattr(module, name)))
-    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
-    from vllm.model_executor.model_loader.runai_streamer_loader import (
-        RunaiModelStreamerLoader,
+    """Put the adapter in front of the weights of every loader; call it once.
+
+    The loaders of ``sharded_state`` and ``tensorizer`` read what vLLM itself wrote, in
+    its own names; ``dummy`` reads nothing; ``ipc_cache`` loads by the default loader.
+    """
+    for loader in (DefaultModelLoader, RunaiModelStreamerLoader):
+        _wrap(loader, "get_all_weights", _with_architecture)
+        _wrap(loader, "_prepare_weights", _with_listing)
+    _wrap(DefaultModelLoader, "_get_weights_iterator", _default_stream)
+    _wrap(RunaiModelStreamerLoader, "_get_weights_iterator", _runai_stream)
+    _wrap(ModelExpressModelLoader, "load_weights", _with_refusal)
+    _wrap(ModelExpressModelLoader, "load_model", _with_refusal)
+
+
+def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    original = getattr(owner, name)
+    wrapped = functools.partialmethod(wrapper, original)
+    setattr(owner, name, wrapped)
+
+
+def _with_architecture(
+    loader: Any, original: Callable[..., Any], model_config: Any, model: Any
+) -> Any:
+    setattr(loader, _ARCHITECTURE, architecture_of(model_config))
+    return original(loader, model_config, model)
+
+
+def architecture_of(model_config: Any) -> str | None:
+    """Return ``architectures[0]`` of the config that this model was built from."""
+    names = getattr(model_config.hf_config, "architectures", None)
+    return names[0] if names else None
+
+
+def _with_listing(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    listed = original(loader, *args, **kwargs)
+    setattr(loader, _LISTED, listed)
+    return listed
+
+
+def _default_stream(loader: Any, original: Callable[..., Any], source: Any) -> Weights:
+    stream: Weights = original(loader, source)  # lists the files; reads no tensor
+    _, files, is_safetensors, _ = getattr(loader, _LISTED)
+    if not is_safetensors:
+        return stream
+    rewrite = _rewrite_of(files, getattr(loader, _ARCHITECTURE, None))
+    if rewrite is None:
+        return stream
+    ours = loader.local_expert_ids
+    return rewritten(
+        stream,
+        rewrite,
+        source.prefix,
+        lambda name: bool(should_skip_weight(name, ours)),
     )
 
-    for loader in (DefaultModelLoader, RunaiModelStreamerLoader):
-        loader.load_weights = _naming(loader.load_weights)
+
+def _runai_stream(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Weights:
+    stream: Weights = original(loader, *args, **kwargs)
+    files: list[str] = getattr(loader, _LISTED)
+    architecture = getattr(loader, _ARCHITECTURE, None)
+    if any(_REMOTE in file for file in files):
+        return watched(stream, architecture, "runai_streamer from object storage")
+    rewrite = _rewrite_of(files, architecture)
+    return stream if rewrite is None else rewritten(stream, rewrite)
 
 
-def _adapting(
-    read: Callable[Concatenate[list[str], _Rest], Weights],
-) -> Callable[Concatenate[list[str], _Rest], Weights]:
-    """Return ``read``, its stream adapted where the headers say that it has to be.
-
-    Raises, when it is called:
-        RewriteError: No loader could serve these files right.
-    """
-
-    @functools.wraps(read)
-    def adapting(
-        hf_weights_files: list[str], /, *rest: _Rest.args, **named: _Rest.kwargs
-    ) -> Weights:
-        tensors = read_headers(hf_weights_files)
-        rewrite = make_rewrite(tensors, _architecture.get())
-        weights = read(hf_weights_files, *rest, **named)
-        if rewrite is None:
-            return weights
-        logger.info(
-            "%d of %d tensors are shown to vLLM under the layout that it knows (%s).",
+def _rewrite_of(files: Iterable[str], architecture: str | None) -> Rewrite | None:
+    """Return what becomes of the tensors of ``files``, and say it in the log."""
+    rewrite = make_rewrite(read_headers(files), architecture)
+    if rewrite is not None:
+        logger.info_once(
+            "nvfp4-serve: %d stored tensors are read as %d others (%s); "
+            "`nvfp4-serve repair` makes that permanent",
             len(rewrite.pieces),
-            len(tensors),
+            sum(map(len, rewrite.pieces.values())),
             ", ".join(sorted(rewrite.kinds)),
         )
-        return adapted(weights, rewrite)
-
-    return adapting
+    return rewrite
 
 
-def _naming(
-    load: Callable[[object, object, _ModelConfig], None],
-) -> Callable[[object, object, _ModelConfig], None]:
-    """Return ``load``, which lets the adapter know the model's architecture."""
-
-    @functools.wraps(load)
-    def naming(self: object, model: object, model_config: _ModelConfig) -> None:
-        names = model_config.hf_config.architectures
-        token = _architecture.set(names[0] if names else None)
-        try:
-            load(self, model, model_config)
-        finally:
-            _architecture.reset(token)
-
-    return naming
+def _with_refusal(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call a loader whose stream is not ours, unless it would need the adapter."""
+    given = (*args, *kwargs.values())
+    (config,) = (value for value in given if hasattr(value, "hf_config"))
+    files = [str(file) for file in Path(config.model).glob("*.safetensors")]
+    rewrite = make_rewrite(read_headers(files), architecture_of(config))
+    if rewrite is not None:
+        raise not_covered(loader.load_config.load_format, rewrite)
+    return original(loader, *args, **kwargs)

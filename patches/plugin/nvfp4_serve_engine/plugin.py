@@ -8,7 +8,7 @@ _registered = False
 
 
 def register() -> None:
-    """Put the adapter in front of vLLM's loaders; on the CPU, offer NVFP4 to it.
+    """Put the adapter in front of the loaders; offer NVFP4 on the CPU platform to vLLM.
 
     vLLM may call this more than once in a process.
     """
@@ -22,7 +22,6 @@ def register() -> None:
     from nvfp4_serve_engine import adapter
 
     adapter.install()
-
     if current_platform.is_cpu():
         _register_on_cpu()
 
