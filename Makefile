@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+PRODUCERS := producer producer-modelopt-0.37 producer-modelopt-0.43 producer-llm-compressor-0.14
 EXAMPLE := examples/sonnet-18-nvfp4
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
@@ -46,16 +47,19 @@ demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 # The lists hold what is pinned already where that still serves; delete one to renew it.
 requirements: setup ## pin the packages of every environment, with hashes
 	$(BIN)/uv pip compile $(COMPILE) requirements/dev.in -o requirements/dev.txt
-	$(BIN)/uv pip compile $(COMPILE) --override requirements/producer-overrides.in \
-	  $(foreach name,torch torchvision triton,--no-emit-package $(name)) \
-	  requirements/producer.in -o requirements/producer.txt
+	for producer in $(PRODUCERS); do \
+	  $(BIN)/uv pip compile $(COMPILE) --override requirements/producer-overrides.in \
+	    $(foreach name,torch torchvision triton,--no-emit-package $(name)) \
+	    requirements/$$producer.in -o requirements/$$producer.txt; done
+	$(BIN)/uv pip compile $(COMPILE) --no-deps requirements/twins-torchvision.in \
+	  -o requirements/twins-torchvision.txt
 	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.in \
 	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt
 	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
 
 example: setup ## make the example again, with real ModelOpt; five minutes
-	"$$($(BIN)/python tests/twins/producer.py)" examples/make_sonnet.py
+	"$$($(BIN)/python tests/twins/environments.py producer)" examples/make_sonnet.py
 
 docs: setup ## write the reference pages from the program
 	$(BIN)/python docs/make_reference.py
@@ -64,7 +68,11 @@ patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
 	$(BIN)/python -m pytest -q tests/patches
 
+twins: setup engine ## every layout in published vLLM and in ours; writes docs/layouts.md
+	cd tests && ../$(BIN)/python -m twins.matrix
+	$(BIN)/python docs/make_layouts.py
+
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo example docs patches bench
+.PHONY: requirements help setup check fmt engine test demo example docs patches twins bench

@@ -36,10 +36,9 @@ def main() -> int:
 
 def _producer() -> str:
     """Return the Python of ModelOpt's environment; it is made if it is missing."""
-    program = TOP / "tests/twins/producer.py"
-    done = subprocess.run(
-        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, check=True
-    )
+    program = TOP / "tests/twins/environments.py"
+    command = [sys.executable, str(program), "producer"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()
 
 

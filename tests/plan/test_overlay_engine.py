@@ -101,7 +101,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         pytest.param(
             projection_first,
             ("--", "--hf-overrides", '{"max_position_embeddings": 2048}'),
-            "tensors are shown to vLLM under the layout that it knows",
+            "stored tensors are read as",
             id="foreign-names-and-the-users-own-keys",
         ),
     ],

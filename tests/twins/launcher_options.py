@@ -1,0 +1,30 @@
+"""What the launcher plans for a checkpoint, as arguments of vLLM's ``LLM``."""
+
+import itertools
+import json
+from typing import Final
+
+from hosts import cpu_host
+from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.plan import Request, make_plan
+from nvfp4_serve.recipe.flags import read_spellings
+
+#: They decide how a checkpoint is read; for the rest a bench has its own.
+_JSON: Final = ("--hf-overrides", "--model-loader-extra-config")
+_TEXT: Final = ("--load-format", "--kv-cache-dtype", "--quantization")
+
+
+def options_of(layout: Layout) -> dict[str, object]:
+    """Return the options that decide how the checkpoint is read."""
+    argv = make_plan(layout, cpu_host(), Request(), read_spellings()).argv
+    options: dict[str, object] = {}
+    for flag, value in itertools.pairwise(argv):
+        name = flag.removeprefix("--").replace("-", "_")
+        if flag in _JSON:
+            options[name] = json.loads(value)
+        elif flag in _TEXT:
+            options[name] = value
+    if layout.overlay is not None:
+        config = dict(layout.overlay.quantization_config)
+        options.setdefault("hf_overrides", {"quantization_config": config})
+    return options
