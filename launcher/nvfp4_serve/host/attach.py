@@ -90,8 +90,8 @@ def _podman(answers: Answers, devices: tuple[str, ...]) -> tuple[Attach, str]:
         return (
             Attach.NONE,
             (
-                f"the socket of Podman {answers.version or '(no version)'} drops requests "
-                "for GPUs without a word; 5.4 is the first that honours them"
+                f"the socket of Podman {answers.version or '(no version)'} drops "
+                "requests for GPUs without a word; 5.4 is the first that honours them"
             ),
         )
     if devices:

@@ -187,8 +187,8 @@ def _why_silent(address: str, error: Exception) -> tuple[str, str]:
         return (
             f"Nothing listens at {address}.",
             (
-                "Start the engine (`sudo systemctl start docker`), or unset DOCKER_HOST "
-                "if it names the wrong one."
+                "Start the engine (`sudo systemctl start docker`), or unset "
+                "DOCKER_HOST if it names the wrong one."
             ),
         )
     return (
