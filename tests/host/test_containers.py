@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import socketserver
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,10 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
-@contextlib.contextmanager
-def engine(path: Path, answers: dict[str, Any], status: int = 200) -> Iterator[None]:
-    """Answer ``GET`` on the Unix socket ``path``; bytes are sent as they are."""
+def handler(
+    answers: dict[str, Any], status: int = 200
+) -> type[http.server.BaseHTTPRequestHandler]:
+    """Return what answers ``GET``; bytes are sent as they are."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -37,14 +39,16 @@ def engine(path: Path, answers: dict[str, Any], status: int = 200) -> Iterator[N
             self.end_headers()
             self.wfile.write(body)
 
-        def address_string(self) -> str:
-            return "unix"
-
         def log_message(self, *_: object) -> None:
             pass
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _UnixServer(str(path), Handler) as server:
+    return Handler
+
+
+@contextlib.contextmanager
+def engine(path: Path, answers: dict[str, Any], status: int = 200) -> Iterator[None]:
+    """Answer ``GET`` on the Unix socket ``path``."""
+    with _UnixServer(str(path), handler(answers, status)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield
@@ -154,14 +158,37 @@ def test_a_socket_without_permission_is_a_fact_with_a_fix(tmp_path: Path) -> Non
     assert "usermod -aG docker" in (found.fix or "")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
-def test_a_closed_socket_is_told_from_a_missing_one(tmp_path: Path) -> None:
-    socket = tmp_path / "s"
-    with engine(socket, {}):
-        socket.chmod(0)
-        found = ask(tmp_path, DOCKER_HOST=f"unix://{socket}")
+@pytest.fixture
+def _somebody() -> Iterator[None]:
+    """Be a user without rights where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("_somebody")
+def test_a_real_socket_that_is_closed_to_this_user_is_told_from_a_missing_one() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "s"
+        with engine(socket, {}):
+            socket.chmod(0)
+            found = ask(Path(folder), DOCKER_HOST=f"unix://{socket}")
 
     assert "permission denied" in (found.problem or "")
+
+
+def test_an_engine_on_a_port_is_asked_too(tmp_path: Path) -> None:
+    answers = recorded("docker-28.5-nvidia-runtime")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(answers)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = ask(tmp_path, DOCKER_HOST=f"tcp://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+    assert (found.engine, found.remote) == ("docker", False)
+    assert found.attach is Attach.DEVICE_REQUEST
 
 
 @pytest.mark.parametrize(
