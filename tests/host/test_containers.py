@@ -215,6 +215,24 @@ def test_what_answers_and_is_no_engine_is_named(
     assert found.fix
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "unix://",
+        f"unix:///{'x' * 200}",
+        "tcp://127.0.0.1:1",
+        f"tcp://{'a' * 70}.{'b' * 70}:1",
+        "tcp://",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_a_fact(tmp_path: Path, address: str) -> None:
+    found = ask(tmp_path, DOCKER_HOST=address)
+
+    assert found.engine is None
+    assert found.problem
+    assert found.fix
+
+
 def test_a_socket_where_nothing_listens_is_named(tmp_path: Path) -> None:
     found = ask(tmp_path, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
 
@@ -228,6 +246,7 @@ def test_a_socket_where_nothing_listens_is_named(tmp_path: Path) -> None:
         ({"DOCKER_HOST": "ssh://me@spark"}, "speaks `unix://` and `tcp://`"),
         ({"DOCKER_HOST": "nonsense"}, "speaks `unix://` and `tcp://`"),
         ({"DOCKER_HOST": "tcp://spark:99999"}, "no address"),
+        ({"DOCKER_HOST": "tcp://[::1"}, "no address"),
         ({"DOCKER_HOST": "tcp://spark:2376", "DOCKER_TLS_VERIFY": "1"}, "wants TLS"),
     ],
 )

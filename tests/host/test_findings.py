@@ -188,6 +188,16 @@ def test_a_described_machine_has_these_findings(name: str, ids: list[str]) -> No
             id="remote",
         ),
         pytest.param(
+            gpu_host(
+                gpu(),
+                container=replace(DOCKER, rootless=True, attach=Attach.DEVICE_REQUEST),
+            ),
+            "engine-rootless",
+            Severity.INFO,
+            "without root",
+            id="rootless",
+        ),
+        pytest.param(
             cpu_host(container=replace(DOCKER, engine=None, problem="P.", fix="F.")),
             "engine-not-asked",
             Severity.WARNING,

@@ -38,8 +38,9 @@ def read_answers(version: dict[str, Any], info: dict[str, Any]) -> Answers:
     """Return what ``GET /version`` and ``GET /info`` say.
 
     Source:
-        Docker Engine API 1.51: `Runtimes`, `SecurityOptions`; `CDISpecDirs` since
-        1.44; `DiscoveredDevices` since 1.50. Podman names itself in `Components`.
+        Docker Engine API: `Runtimes`, `SecurityOptions`; `CDISpecDirs` (in 28.5, not in
+        20.10); `DiscoveredDevices` since API 1.50, left out where there are none.
+        Podman names itself in `Components`.
     """
     names = [_text(part.get("Name")) for part in _objects(version.get("Components"))]
     devices = info.get("DiscoveredDevices")

@@ -87,8 +87,8 @@ def _described(
     folders = answers.cdi_spec_dirs or (SPEC_DIRS if answers.engine == "podman" else ())
     devices = answers.cdi_devices
     if devices is None:
-        # Docker before API 1.50 and Podman do not list them; the files of another
-        # machine cannot be read.
+        # Docker before API 1.50, Podman, and Docker without any do not list them; the
+        # files of another machine cannot be read.
         devices = () if remote else read_cdi_devices(folders, root)
     attach, reason = choose_attach(
         answers,
@@ -117,7 +117,11 @@ def _paths(root: Path) -> str:
 
 def is_remote(address: str) -> bool:
     """Say whether the engine at ``address`` runs on another machine."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        # No address at all; that is said elsewhere.
+        return False
     return parts.scheme != "unix" and parts.hostname not in _LOOPBACK
 
 

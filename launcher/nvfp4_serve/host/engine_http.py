@@ -56,6 +56,8 @@ def engine_getter(address: str) -> Callable[[str], dict[str, Any]]:
             raw = answer.read(_MAX_BYTES + 1)
         except http.client.HTTPException as error:
             raise EngineSilentError(f"it does not speak HTTP ({error!r})") from error
+        except UnicodeError as error:
+            raise EngineSilentError(f"that is no host name ({error})") from error
         finally:
             connection.close()
         return _parsed(answer.status, raw)

@@ -217,6 +217,14 @@ def _container(host: Host, container: Container) -> Iterator[Finding]:
             "GPUs and the memory above are not its.",
             "Run `nvfp4-serve host --json` there, and pass it here with `--facts`.",
         )
+    if container.rootless and container.attach is Attach.DEVICE_REQUEST:
+        yield Finding(
+            "engine-rootless",
+            Severity.INFO,
+            "The engine runs without root, where the toolkit cannot set cgroups.",
+            "`sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups --in-place`,"
+            " once; or give the GPUs by CDI.",
+        )
     if container.engine and container.attach is Attach.NONE and host.gpus:
         yield Finding(
             "engine-without-gpus",

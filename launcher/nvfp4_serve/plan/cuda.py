@@ -241,5 +241,7 @@ def _unused(gpu: Gpu, wishes: Wishes) -> str:
         return (
             f"{gpu.name}: compute capability {major}.{minor}; NVFP4 needs 7.5 in vLLM"
         )
+    if not _has_memory(gpu):
+        return f"{gpu.name}: it does not say how much memory it has"
     count = (wishes.tensor_parallel or 1) * _groups(wishes)
     return f"{gpu.name}: there are fewer of its kind than the {count} asked for"
