@@ -1,7 +1,6 @@
 """How an engine is asked for GPUs: from answers of real engines, and constructed ones.
 
-``tests/data/hosts/engines`` holds what real engines said (``recorded: true``). Podman's
-answers are constructed here.
+``tests/data/hosts/engines`` holds both; ``recorded`` says which is which.
 """
 
 import json
@@ -21,6 +20,12 @@ SERVER = frozenset({(10, 0)})
 def recorded(name: str) -> Answers:
     data = json.loads((ENGINES / f"{name}.json").read_text())
     assert data["recorded"] is True
+    return read_answers(data["version"], data["info"])
+
+
+def constructed(name: str) -> Answers:
+    data = json.loads((ENGINES / f"constructed-{name}.json").read_text())
+    assert data["recorded"] is False
     return read_answers(data["version"], data["info"])
 
 
@@ -176,3 +181,25 @@ def test_answers_of_another_shape_are_no_answers(info: dict[str, Any]) -> None:
         "docker", "", None, (), (), None
     )
     assert not answers.cdi_devices
+
+
+def test_the_toolkits_own_setup_is_a_device_request() -> None:
+    answers = constructed("docker-toolkit")
+    devices = answers.cdi_devices or ()
+
+    attach, reason = choose_attach(answers, devices, SERVER, has_hook=False)
+
+    assert len(devices) == 3
+    assert all(name.startswith("nvidia.com/gpu=") for name in devices)
+    assert (attach, reason) == (
+        Attach.DEVICE_REQUEST,
+        "the engine has the runtime `nvidia`",
+    )
+
+
+def test_podman_is_known_by_its_name_and_not_by_its_version() -> None:
+    answers = constructed("podman-5.4")
+
+    assert (answers.engine, answers.version) == ("podman", "5.4.0")
+    assert answers.rootless is True
+    assert answers.cdi_devices is None
