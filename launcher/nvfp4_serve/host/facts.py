@@ -10,7 +10,7 @@ import msgspec
 from nvfp4_serve.errors import HostError
 from nvfp4_serve.host.types import Container, Gpu, Host
 
-#: Raised whenever a field changes its meaning. Version 1 (to 0.1) took a GPU of no
+#: Raised whenever a field changes its meaning. Version 1 took a GPU of no
 #: known memory for one that shares the machine's.
 FACTS_VERSION: Final = 2
 _MAX_BYTES: Final = 1 << 20
