@@ -36,6 +36,7 @@ def gpu(
         compute_capability=capability,
         memory_total=memory,
         memory_free=memory if free is None else free,
+        integrated=memory is None,
     )
 
 

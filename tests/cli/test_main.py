@@ -84,7 +84,7 @@ def test_this_machine_is_printed_as_facts() -> None:
     facts = run("host", "--json")
 
     assert facts.returncode == 0
-    assert json.loads(facts.stdout)["facts"] == 1
+    assert json.loads(facts.stdout)["facts"] == 2
 
 
 def test_a_reader_that_goes_away_is_told_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -47,6 +48,12 @@ def asked(context: click.Context) -> Asked:
         ),
     )
 
+
+facts_option = click.option(
+    "--facts",
+    type=click.Path(path_type=Path),
+    help="Take the machine that this file describes, not this one.",
+)
 
 _ARGUMENTS = (
     click.argument("model"),

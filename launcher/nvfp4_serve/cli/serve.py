@@ -7,11 +7,11 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.options import asked, model_arguments, plan_for
+from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
-from nvfp4_serve.host import detect_host
+from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.ready.canary import read_canary
@@ -50,6 +50,7 @@ _OUT_OF_REACH: Final = frozenset(
     metavar="SECONDS",
     help="How long the engine may take until its answers are right.",
 )
+@facts_option
 @click.pass_context
 def serve(
     context: click.Context,
@@ -58,6 +59,7 @@ def serve(
     detach: bool,
     yes: bool,
     ready_timeout: float,
+    facts: Path | None,
     **_: object,
 ) -> None:
     """Serve MODEL, and wait until its answers are right.
@@ -69,7 +71,8 @@ def serve(
         with signals.allowed():
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
-            plan = plan_for(wanted, detect_host())
+            host = detect_host() if facts is None else read_facts(facts)
+            plan = plan_for(wanted, host)
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")

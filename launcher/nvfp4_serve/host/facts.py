@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from nvfp4_serve.errors import HostError
-from nvfp4_serve.host.types import Gpu, Host
+from nvfp4_serve.host.types import Container, Gpu, Host
 
-#: Raised whenever a field changes its meaning.
-FACTS_VERSION: Final = 1
+#: Raised whenever a field changes its meaning. Version 1 took a GPU of no
+#: known memory for one that shares the machine's.
+FACTS_VERSION: Final = 2
 _MAX_BYTES: Final = 1 << 20
 
 
@@ -47,10 +48,16 @@ def _parse(raw: bytes, label: str) -> Host:
         data = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise HostError(f"{label} is not JSON: {error}.", fix=fix) from error
-    if not isinstance(data, dict) or data.pop("facts", None) != FACTS_VERSION:
+    if not isinstance(data, dict) or "facts" not in data:
+        raise HostError(f"{label} is not a facts file.", fix=fix)
+    if (version := data.pop("facts")) != FACTS_VERSION:
         raise HostError(
-            f"{label} is not a facts file of version {FACTS_VERSION}.", fix=fix
+            f"{label} is a facts file of version {version!r}; this launcher reads "
+            f"version {FACTS_VERSION}.",
+            fix=fix,
         )
+    # What `host --json` adds for the reader follows from the rest.
+    data.pop("findings", None)
     faults = _unknown(data)
     host = _convert(data, faults)
     if host is None or faults:
@@ -77,6 +84,9 @@ def _unknown(data: dict[str, Any]) -> list[str]:
     for index, gpu in enumerate(gpus if isinstance(gpus, list) else ()):
         if isinstance(gpu, dict):
             faults += _unknown_keys(gpu, Gpu, f"gpus[{index}].")
+    container = data.get("container")
+    if isinstance(container, dict):
+        faults += _unknown_keys(container, Container, "container.")
     return faults
 
 
@@ -104,10 +114,27 @@ def _impossible(host: Host) -> list[str]:
         )
         if value <= 0
     ]
-    faults += [
-        f"`gpus[{index}].memory_total` is {gpu.memory_total}; write null where the "
-        "GPU shares the machine's memory"
-        for index, gpu in enumerate(host.gpus)
-        if gpu.memory_total is not None and gpu.memory_total <= 0
-    ]
+    for index, gpu in enumerate(host.gpus):
+        faults += [f"`gpus[{index}]`: {fault}" for fault in _impossible_gpu(gpu)]
+    return faults
+
+
+def _impossible_gpu(gpu: Gpu) -> list[str]:
+    faults = []
+    total, free = gpu.memory_total, gpu.memory_free
+    if total is not None and total <= 0:
+        faults.append(
+            f"`memory_total` is {total}; write null where it is not known, and where "
+            "the GPU shares the machine's memory"
+        )
+    if total is not None and gpu.integrated:
+        faults.append("an integrated GPU shares the machine's memory; write null")
+    if free is not None and (total is None or not 0 <= free <= total):
+        faults.append(f"`memory_free` is {free}, of a `memory_total` of {total}")
+    if gpu.compute_capability < (1, 0):
+        faults.append(f"`compute_capability` is {list(gpu.compute_capability)}")
+    if (gpu.nvlinks_active or 0) > (gpu.nvlinks or 0):
+        faults.append(
+            f"`nvlinks_active` is {gpu.nvlinks_active}, of {gpu.nvlinks} `nvlinks`"
+        )
     return faults

@@ -123,16 +123,22 @@ def _why_utilization(fit: Fit) -> tuple[str, str]:
 
 def _kinds(gpus: tuple[Gpu, ...]) -> list[tuple[Gpu, ...]]:
     """Return the GPUs that can run NVFP4, by kind; those with the most memory first."""
-    kinds: dict[tuple[int, tuple[int, int]], list[Gpu]] = {}
+    kinds: dict[tuple[int, tuple[int, int], str], list[Gpu]] = {}
     for gpu in gpus:
-        if gpu.compute_capability >= _OLDEST:
-            kind = (gpu.memory_total or 0, gpu.compute_capability)
+        if gpu.compute_capability >= _OLDEST and _has_memory(gpu):
+            # A process can use one MIG instance, so each is a kind of its own.
+            instance = gpu.uuid if gpu.mig_parent else ""
+            kind = (gpu.memory_total or 0, gpu.compute_capability, instance)
             kinds.setdefault(kind, []).append(gpu)
     ordered = sorted(kinds.items(), key=lambda item: -len(item[1]) * item[0][0])
     return [
         tuple(sorted(like, key=lambda gpu: -(gpu.memory_free or 0)))
         for _, like in ordered
     ]
+
+
+def _has_memory(gpu: Gpu) -> bool:
+    return gpu.memory_total is not None or gpu.integrated
 
 
 def _groups(wishes: Wishes) -> int:
@@ -235,5 +241,7 @@ def _unused(gpu: Gpu, wishes: Wishes) -> str:
         return (
             f"{gpu.name}: compute capability {major}.{minor}; NVFP4 needs 7.5 in vLLM"
         )
+    if not _has_memory(gpu):
+        return f"{gpu.name}: it does not say how much memory it has"
     count = (wishes.tensor_parallel or 1) * _groups(wishes)
     return f"{gpu.name}: there are fewer of its kind than the {count} asked for"
