@@ -59,10 +59,10 @@ def test_a_loader_behind_the_adapter_is_taken(form: str) -> None:
 
 
 def test_the_adapters_own_words_must_show_in_the_log() -> None:
-    shown = [p for p in plan(rewrites=("fused",)).expect.log_must if "shown" in p]
+    shown = [p for p in plan(rewrites=("fused",)).expect.log_must if "read as" in p]
 
     assert len(shown) == 1
-    assert not any("shown" in pattern for pattern in plan().expect.log_must)
+    assert not any("read as" in pattern for pattern in plan().expect.log_must)
 
 
 @pytest.mark.parametrize(
