@@ -156,3 +156,14 @@ def test_memory_is_bounded_by_one_expert_and_not_by_the_file(tmp_path: Path) -> 
 
     matrix = columns // 2 * rows
     assert int(done.stdout) < 2 * matrix + 16 * MIB
+
+
+def test_a_target_on_another_file_system_gets_the_same_bytes(tmp_path: Path) -> None:
+    right = read_tensors(EXAMPLE)
+    source = write_checkpoint(tmp_path / "src", projection_first(right))
+    said: list[str] = []
+    with mounted(tmp_path / "other", "-t", "tmpfs", "-o", "size=16m", "none") as folder:
+        repaired(source, folder / "dst", said=said)
+
+        assert read_tensors(folder / "dst") == right
+    assert not any("shared" in line for line in said)
