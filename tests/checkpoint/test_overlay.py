@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from checkpoint.builders import (
+    COMPRESSED_CONFIG,
     NVFP4_CONFIG,
     Stored,
     Tensors,
+    compressed_moe,
     modelopt_linear,
     modelopt_moe,
+    without,
     write_checkpoint,
 )
 from checkpoint.foreign_names import state_dict
-from checkpoint.test_layout import COMPRESSED_CONFIG, compressed_moe
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.types import Layout
 
@@ -43,10 +45,6 @@ def layout_of(
     if legacy is not None:
         (folder / "hf_quant_config.json").write_text(json.dumps(legacy))
     return read_layout(read_checkpoint(str(folder)))
-
-
-def without(tensors: Tensors, *endings: str) -> dict[str, Stored]:
-    return {name: t for name, t in tensors.items() if not name.endswith(endings)}
 
 
 def found(layout: Layout) -> list[tuple[str, str]]:
