@@ -14,6 +14,7 @@ from checkpoint.builders import (
     Stored,
     Tensors,
     modelopt_moe,
+    without,
     write_checkpoint,
 )
 from checkpoint.foreign_names import (
@@ -40,10 +41,6 @@ def layout_of(
         folder, tensors, quantization=NVFP4_CONFIG, config=config, shards=shards
     )
     return read_layout(read_checkpoint(str(folder)))
-
-
-def without(tensors: Tensors, *endings: str) -> dict[str, Stored]:
-    return {name: t for name, t in tensors.items() if not name.endswith(endings)}
 
 
 def kinds(tensors: Tensors, architecture: str) -> tuple[str, ...] | None:
@@ -226,12 +223,11 @@ def test_leaves_fused_experts_to_a_model_that_loads_them_itself(
     tmp_path: Path,
 ) -> None:
     tensors = fused_moe(transposed=True)
+    architecture = "Llama4ForConditionalGeneration"
 
-    name = "Llama4ForConditionalGeneration"
+    layout = layout_of(tmp_path, tensors, {"architectures": [architecture]})
 
-    layout = layout_of(tmp_path, tensors, {"architectures": [name]})
-
-    assert kinds(tensors, name) == layout.rewrites == ()
+    assert kinds(tensors, architecture) == layout.rewrites == ()
     assert layout.layout == "modelopt-fused"
     assert layout.schemes["routed_experts"] == "NVFP4"
     assert layout.findings == ()
