@@ -1,9 +1,13 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from checkpoint.test_real_exports import restored
 from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
+from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -13,7 +17,11 @@ SPELLINGS = {
 }
 V4 = {
     "layout": "deepseek-v4",
-    "schemes": {"attention": "FP8_BLOCK", "routed_experts": "MXFP4+NVFP4"},
+    "schemes": {
+        "attention": "FP8_BLOCK",
+        "routed_experts": "NVFP4",
+        "mtp": "FP8_BLOCK+MXFP4",
+    },
 }
 B300 = gpu_host(gpu(capability=(10, 3)))
 
@@ -72,6 +80,19 @@ def test_a_backend_of_the_users_replaces_ours() -> None:
 
     assert made.argv.count("--moe-backend") == 1
     assert backend(made) == "flashinfer_cutlass"
+
+
+def test_a_whole_deepseek_v4_gets_its_backend_and_a_config_that_spares_the_draft(
+    tmp_path: Path,
+) -> None:
+    restored("constructed-deepseek-v4-nvfp4-mxfp4-mtp", tmp_path)
+    v4 = read_layout(read_checkpoint(str(tmp_path)))
+
+    made = make_plan(v4, B300, Request(), {})
+
+    assert backend(made) == "flashinfer_trtllm"
+    given = json.loads(made.argv[made.argv.index("--hf-overrides") + 1])
+    assert "mtp.*" in given["quantization_config"]["ignore"]
 
 
 MEGA = pytest.mark.parametrize(

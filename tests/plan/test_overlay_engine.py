@@ -63,6 +63,13 @@ def one_plain_layer(folder: Path) -> None:
     write_shard(folder / "model.safetensors", tensors)
 
 
+def router_not_ignored(folder: Path) -> None:
+    """Say of a router that it is packed; it never is."""
+    (folder / "hf_quant_config.json").unlink()
+    gate = "model.layers.1.mlp.gate"
+    _change_config(folder, lambda c: c["quantization_config"]["ignore"].remove(gate))
+
+
 def projection_first(folder: Path) -> None:
     """Name the projection before the number, and speak of no quantization."""
     no_config(folder)
@@ -97,6 +104,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         pytest.param(no_input_scales, (), "W4A16", id="no-input-scales"),
         pytest.param(
             one_plain_layer, (), "quantization=modelopt_fp4", id="one-plain-layer"
+        ),
+        pytest.param(
+            router_not_ignored, (), "quantization=modelopt_fp4", id="router-not-ignored"
         ),
         pytest.param(
             projection_first,

@@ -16,6 +16,7 @@ from nvfp4_serve.checkpoint.evidence import Evidence, Seen, gather
 from nvfp4_serve.checkpoint.judgement import judge
 from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
+from nvfp4_serve.checkpoint.scales import input_widths
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
 
 _WORDS: Final = {
@@ -57,6 +58,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         attention_heads=evidence.model.attention_heads,
         rewrites=evidence.loaded.kinds,
         overlay=judged.overlay,
+        input_widths=input_widths(evidence),
     )
 
 

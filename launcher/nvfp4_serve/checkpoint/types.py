@@ -185,6 +185,8 @@ class Layout:
             kinds of ``nvfp4_layouts.rewrite``; empty where nothing has to be.
         overlay: The quantization config that is right, where the files' own is not
             and the truth is certain.
+        input_widths: The input features of every NVFP4 weight, by the name of its
+            group.
     """
 
     model: str
@@ -204,6 +206,7 @@ class Layout:
     attention_heads: int | None = None
     rewrites: tuple[str, ...] = ()
     overlay: Overlay | None = None
+    input_widths: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def servable(self) -> bool:

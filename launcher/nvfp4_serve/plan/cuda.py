@@ -10,6 +10,7 @@ from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
 from nvfp4_serve.plan.types import Budget, Request
+from nvfp4_serve.plan.widths import too_narrow
 from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB, format_bytes
@@ -151,7 +152,7 @@ def _counts(available: int, layout: Layout, wishes: Wishes) -> list[int]:
 
     Source:
         vLLM 0.32.0, config/model.py, verify_with_parallel_config: the number of
-        attention heads must be divisible by it.
+        attention heads must be divisible by it; and ``too_narrow``.
     """
     most = available // _groups(wishes)
     if wishes.tensor_parallel is not None:
@@ -160,7 +161,9 @@ def _counts(available: int, layout: Layout, wishes: Wishes) -> list[int]:
     return [
         count
         for count in (1, 2, 4, 8, 16)
-        if count <= most and (heads is None or heads % count == 0)
+        if count <= most
+        and (heads is None or heads % count == 0)
+        and not too_narrow(layout, count, wishes)
     ]
 
 

@@ -18,6 +18,7 @@ from nvfp4_serve.plan.flags import (
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
+from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 
 
@@ -45,6 +46,7 @@ def make_plan(
     adapted = adapter_reasons(layout, wishes.load_format)
     check_experts(layout, request.extra, spellings)
     overlaid = lay_over(layout, request.extra, wishes.quantization)
+    check_widths(layout, wishes)
     sized = _size(layout, host, request, wishes, asked)
     name = request.served_model_name or _default_name(layout)
     every = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nvfp4_serve.errors import UsageError
-from nvfp4_serve.plan.flags import Spellings, flag_values
+from nvfp4_serve.plan.flags import Spellings, flag_name, flag_values
 
 _MULTIPLES: Final = {
     letter: base**power
@@ -27,6 +27,7 @@ class Wishes:
         kv_dtype: ``--kv-cache-dtype``.
         load_format: ``--load-format``.
         quantization: ``--quantization``.
+        expert_parallel: ``--enable-expert-parallel``.
     """
 
     tensor_parallel: int | None = None
@@ -37,6 +38,7 @@ class Wishes:
     kv_dtype: str | None = None
     load_format: str | None = None
     quantization: str | None = None
+    expert_parallel: bool = False
 
 
 def read_wishes(words: tuple[str, ...], spellings: Spellings) -> Wishes:
@@ -63,7 +65,15 @@ def read_wishes(words: tuple[str, ...], spellings: Spellings) -> Wishes:
         kv_dtype=said.get("--kv-cache-dtype"),
         load_format=said.get("--load-format"),
         quantization=said.get("--quantization"),
+        expert_parallel=_is_on("--enable-expert-parallel", words, spellings),
     )
+
+
+def _is_on(switch: str, words: tuple[str, ...], spellings: Spellings) -> bool:
+    """Return what the last of ``--x`` and ``--no-x`` says."""
+    names = [flag_name(word) for word in words if word.startswith("-")]
+    said = [name for name in names if spellings.get(name) == switch]
+    return bool(said) and not said[-1].startswith("--no-")
 
 
 def _count(name: str, text: str) -> int:
