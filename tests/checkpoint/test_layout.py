@@ -625,3 +625,19 @@ def test_prints_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         }
     ]
     assert printed["servable"] is False
+
+
+def test_tells_mixed_formats_by_the_tensors_and_not_by_the_config(
+    tmp_path: Path,
+) -> None:
+    fp8: Tensors = {
+        "model.layers.0.mlp.shared_expert.up_proj.weight": ("F8_E4M3", (48, 96)),
+        "model.layers.0.mlp.shared_expert.up_proj.weight_scale": ("F32", ()),
+    }
+    config = {**NVFP4_CONFIG, "quant_algo": "MIXED_PRECISION"}
+
+    mixed = layout_of(tmp_path / "mixed", {**modelopt_moe(), **fp8}, config)
+    only_said = layout_of(tmp_path / "said", modelopt_moe(), config)
+
+    assert mixed.layout == "modelopt-mixed"
+    assert only_said.layout == "modelopt-per-expert"

@@ -15,8 +15,8 @@ HEADERS = Path(__file__).parents[1] / "data" / "headers"
 
 def restored(name: str, folder: Path) -> Path:
     """Return the export ``name`` as a checkpoint with a sparse body."""
-    for config in ("config.json", "hf_quant_config.json"):
-        shutil.copy(HEADERS / name / config, folder / config)
+    for config in (HEADERS / name).glob("*config.json"):
+        shutil.copy(config, folder / config.name)
     header = (HEADERS / name / "model.header.json").read_bytes()
     tensors = json.loads(header)
     tensors.pop("__metadata__", None)

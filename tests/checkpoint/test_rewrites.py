@@ -262,6 +262,15 @@ def test_names_tensors_that_are_stored_in_two_layouts(tmp_path: Path) -> None:
     assert f"{EXPERTS}.1.down_proj.input_scale" in layout.findings[0].message
 
 
+def test_refuses_the_state_of_quantizers_that_no_rewrite_knows(tmp_path: Path) -> None:
+    left = f"{EXPERTS}.gate_up_proj_weight_quantizers.0._amax"
+
+    layout = layout_of(tmp_path, {**MOE, left: ("F32", ())})
+
+    assert layout.findings[0].id == "leaked-quantizer-state"
+    assert not layout.servable
+
+
 def test_names_the_versions_that_destroy_and_that_repair(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, HALF)
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
+from checkpoint.foreign_names import state_dict
 from nvfp4_serve.cli.inspect import inspect
 from nvfp4_serve.errors import CheckpointError, ExitCode
 
@@ -24,7 +25,9 @@ def good(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "bad", modelopt_moe())
+    tensors = modelopt_moe()
+    del tensors["model.layers.0.mlp.experts.1.up_proj.weight_scale_2"]
+    return write_checkpoint(tmp_path / "bad", tensors, quantization=NVFP4_CONFIG)
 
 
 def test_prints_one_fact_a_line_aligned_and_with_units(good: Path) -> None:
@@ -55,8 +58,21 @@ def test_prints_a_finding_with_its_fix_and_ends_with_10(bad: Path) -> None:
 
     assert result.exit_code == ExitCode.CHECKPOINT
     assert "  servable        no\n" in result.stdout
-    assert "\nerror: Weights are stored as ModelOpt NVFP4" in result.stdout
-    assert "[quantized-not-claimed]\n  fix: Take `quantization_config`" in result.stdout
+    assert "\nerror: 1 module (`model.layers.0.mlp.experts.1.up_proj`)" in result.stdout
+    assert "[missing-global-scale]\n  fix: Download the checkpoint" in result.stdout
+
+
+def test_prints_what_the_engine_is_told_otherwise(tmp_path: Path) -> None:
+    result = run(str(write_checkpoint(tmp_path, state_dict(modelopt_moe()))))
+
+    assert result.exit_code == ExitCode.OK
+    assert "  layout            modelopt-state-dict\n" in result.stdout
+    assert "  renamed for vLLM  quantizer-state\n" in result.stdout
+    assert (
+        "\nThe engine is told otherwise than config.json says:\n"
+        "  `quant_algo: NVFP4`: no config speaks of a quantization"
+    ) in result.stdout
+    assert "\nwarning: Weights are stored as ModelOpt NVFP4" in result.stdout
 
 
 @pytest.mark.parametrize(("name", "code"), [("good", 0), ("bad", 10)])

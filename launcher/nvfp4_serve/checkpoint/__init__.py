@@ -1,4 +1,8 @@
-"""Path or Hub id -> Checkpoint -> Layout. Headers only; no weight byte is read."""
+"""Path or Hub id -> Checkpoint -> Layout. Headers only; no weight byte is read.
+
+Of a local folder the global scales of a few modules are read too, 4 bytes each: the one
+thing that no header says (``scalars``).
+"""
 
 from pathlib import Path
 from typing import Final

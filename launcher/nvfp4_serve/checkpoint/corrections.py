@@ -11,7 +11,7 @@ from typing import Any, Final
 from nvfp4_serve.checkpoint.config import QUANT_CONFIG
 from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
-from nvfp4_serve.checkpoint.mismatches import lacks, undeclared_draft
+from nvfp4_serve.checkpoint.mismatches import lacks, severity_of, undeclared_draft
 
 #: As msgspec and json read it.
 Config = dict[str, Any]
@@ -93,7 +93,11 @@ def plain_modules(evidence: Evidence, config: Config) -> Iterator[str]:
     if claim is None or claim.family not in ("modelopt", "compressed-tensors"):
         return
     packed = [s for s in evidence.seen if s.encoding is not Encoding.PLAIN]
-    plain = [s for s in evidence.stored_as(Encoding.PLAIN) if lacks(s, claim)]
+    plain = [
+        s
+        for s in evidence.stored_as(Encoding.PLAIN)
+        if lacks(s, claim) and severity_of(s) is not None
+    ]
     layers = {_layer(seen) for seen in packed}
     if not plain or not packed or any(_layer(seen) in layers for seen in plain):
         return

@@ -69,6 +69,8 @@ _FP8_SCALES: Final = ("weight_scale_inv", "weight_scale", "scale")
 _MX_SCALES: Final = ("weight_scale", "scale")
 _KV_SCALE: Final = re.compile(r"(^|[._])[qkv]_(scale|zero_point)$|^prob_output_scale$")
 _LINEAR: Final = re.compile(r"(_proj|\.w[123])$")
+#: Of one weight, or of one expert of many: ``gate_up_proj_weight_quantizers.3``.
+_QUANTIZER: Final = re.compile(r"_quantizers?(\.(\d+|\*))?$")
 _PROJECTION_FIRST: Final = re.compile(r"\.experts\.[a-z]\w*\.\*")
 
 
@@ -135,7 +137,7 @@ def _is_scale(suffix: str) -> bool:
 
 
 def _is_quantizer_state(group: ModuleGroup) -> bool:
-    return group.name.endswith("_quantizer")
+    return _QUANTIZER.search(group.name) is not None
 
 
 def _is_projection_first(group: ModuleGroup) -> bool:

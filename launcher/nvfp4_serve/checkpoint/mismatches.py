@@ -98,7 +98,7 @@ def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
         return
     plain = [s for s in evidence.stored_as(Encoding.PLAIN) if lacks(s, claim)]
     for severity in (Severity.ERROR, Severity.WARNING):
-        seen = [s for s in plain if _severity(s) is severity]
+        seen = [s for s in plain if severity_of(s) is severity]
         if seen:
             yield Finding(
                 "plain-but-not-excluded",
@@ -203,7 +203,8 @@ def _is_part_of_name(seen: Seen, claim: Claim) -> bool:
     return claim.family == "modelopt" and any(part in name for part in claim.ignore)
 
 
-def _severity(seen: Seen) -> Severity | None:
+def severity_of(seen: Seen) -> Severity | None:
+    """Return how bad it is that it is plain; None: some models build it so."""
     by_name = seen.expected is not None and seen.expected.by_name
     if seen.label in _ALWAYS_QUANTIZED or (by_name and seen.label == "attention"):
         return Severity.ERROR

@@ -38,6 +38,10 @@ def _lines(layout: Layout) -> Iterator[str]:
     yield layout.model
     for name, value in facts:
         yield f"  {name:<{width}}  {value}"
+    if layout.overlay is not None:
+        yield ""
+        yield "The engine is told otherwise than config.json says:"
+        yield from (f"  {change}" for change in layout.overlay.changes)
     for finding in layout.findings:
         yield ""
         yield from _finding_lines(finding)
@@ -51,6 +55,8 @@ def _facts(layout: Layout) -> Iterator[tuple[str, str]]:
     if layout.revision is not None:
         yield "revision", layout.revision
     yield "layout", layout.layout
+    if layout.rewrites:
+        yield "renamed for vLLM", ", ".join(layout.rewrites)
     for label, scheme in layout.schemes.items():
         yield label.replace("_", " "), scheme
     yield "weights", f"{format_bytes(layout.weight_bytes)} as stored"
