@@ -133,5 +133,5 @@ def _with_refusal(
     files = [str(file) for file in Path(config.model).glob("*.safetensors")]
     rewrite = make_rewrite(read_headers(files), architecture_of(config))
     if rewrite is not None:
-        raise not_covered(loader.load_config.load_format, rewrite)
+        raise not_covered(loader.load_config.load_format, rewrite.pieces)
     return original(loader, *args, **kwargs)

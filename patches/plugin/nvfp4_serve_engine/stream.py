@@ -92,26 +92,28 @@ def watched(
     for name, tensor in weights:
         dtype = _DTYPES.get(tensor.dtype, str(tensor.dtype))
         seen[name] = Stored(dtype, tuple(tensor.shape))
-        if _SUSPECT.search(name):
-            _refuse_rewrite({name: seen[name]}, architecture, load_format)
+        if _SUSPECT.search(name) and not _stays(name, seen[name], architecture):
+            raise not_covered(load_format, [f"{name} {seen[name]}"])
         yield name, tensor
-    _refuse_rewrite(seen, architecture, load_format)
-
-
-def _refuse_rewrite(
-    seen: Mapping[str, Stored], architecture: str | None, load_format: str
-) -> None:
     rewrite = make_rewrite(seen, architecture)
     if rewrite is not None:
-        raise not_covered(load_format, rewrite)
+        raise not_covered(load_format, rewrite.pieces)
 
 
-def not_covered(load_format: str, rewrite: Rewrite) -> RewriteError:
+def _stays(name: str, stored: Stored, architecture: str | None) -> bool:
+    """Return whether a tensor is what a loader knows, as far as it says by itself."""
+    try:
+        return make_rewrite({name: stored}, architecture) is None
+    except RewriteError:
+        return False
+
+
+def not_covered(load_format: str, names: Iterable[str]) -> RewriteError:
     """Return the error of a load format whose stream is not ours to rewrite."""
     return RewriteError(
-        f"The load format {load_format} cannot serve this checkpoint: its tensors have "
-        f"to be rewritten ({', '.join(sorted(rewrite.kinds))}).",
-        evidence=sorted(rewrite.pieces)[:4],
+        f"The load format {load_format} cannot serve this checkpoint: its tensors are "
+        "stored in a layout that has to be rewritten.",
+        evidence=sorted(names)[:4],
         fix="Copy it into a folder and use `--load-format auto`, or make it right for "
         "good: `nvfp4-serve repair SRC DST`.",
     )
