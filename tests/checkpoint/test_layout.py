@@ -292,6 +292,7 @@ def test_refuses_a_layout_that_it_cannot_serve_and_says_what_it_saw(
 
 
 ALGO = "quant_algo"
+IGNORED = ("lm_head", "model.layers.0.mlp.gate")
 
 
 @pytest.mark.parametrize(
@@ -385,14 +386,14 @@ ALGO = "quant_algo"
         ),
         pytest.param(
             modelopt_moe(),
-            {**NVFP4_CONFIG, "ignore": ["lm_head", "model.layers.0.self_attn.q_proj"]},
+            {**NVFP4_CONFIG, "ignore": [*IGNORED, "model.layers.0.self_attn.q_proj"]},
             "excluded-but-quantized",
             "error",
             id="excluded-name",
         ),
         pytest.param(
             compressed_moe(),
-            {**COMPRESSED_CONFIG, "ignore": ["re:.*self_attn.*"]},
+            {**COMPRESSED_CONFIG, "ignore": ["re:.*self_attn.*", "re:.*gate$"]},
             "excluded-but-quantized",
             "error",
             id="excluded-regex",
@@ -454,7 +455,7 @@ def test_reads_the_claim_of_hf_quant_config_where_config_json_is_silent(
     (tmp_path / "hf_quant_config.json").write_text(
         '{"producer": {"name": "modelopt", "version": "0.40.0"}, "quantization": '
         '{"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16,'
-        ' "exclude_modules": ["lm_head"]}}'
+        ' "exclude_modules": ["lm_head", "model.layers.0.mlp.gate"]}}'
     )
 
     layout = read_layout(read_checkpoint(str(tmp_path)))
@@ -468,7 +469,8 @@ def test_says_that_a_legacy_config_alone_cannot_name_w4a16(tmp_path: Path) -> No
     write_checkpoint(tmp_path, without(modelopt_moe(), "input_scale"))
     (tmp_path / "hf_quant_config.json").write_text(
         '{"producer": {"name": "modelopt"}, '
-        '"quantization": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}'
+        '"quantization": {"quant_algo": "W4A16_NVFP4", "group_size": 16,'
+        ' "exclude_modules": ["lm_head", "model.layers.0.mlp.gate"]}}'
     )
 
     layout = read_layout(read_checkpoint(str(tmp_path)))

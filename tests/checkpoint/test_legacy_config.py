@@ -14,7 +14,7 @@ NVFP4: dict[str, object] = {
     "quant_algo": "nvfp4",
     "group_size": 16,
     "kv_cache_quant_algo": None,
-    "exclude_modules": ["lm_head"],
+    "exclude_modules": ["lm_head", "model.layers.0.mlp.gate"],
 }
 MIXED: dict[str, object] = {
     "quant_algo": "MIXED_PRECISION",
@@ -37,7 +37,10 @@ def found(folder: Path) -> list[str]:
         pytest.param({"name": "me"}, NVFP4, ["legacy-config-producer"], id="producer"),
         pytest.param(None, NVFP4, ["legacy-config-producer"], id="no-producer"),
         pytest.param(
-            MODELOPT, {"quant_algo": "NVFP4"}, ["legacy-config-keys"], id="keys"
+            MODELOPT,
+            {key: NVFP4[key] for key in ("quant_algo", "exclude_modules")},
+            ["legacy-config-keys"],
+            id="keys",
         ),
         pytest.param(MODELOPT, MIXED, ["legacy-config-algorithm"], id="mixed"),
     ],

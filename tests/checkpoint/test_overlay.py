@@ -144,6 +144,44 @@ def test_ignores_what_is_stored_plain(
     assert told(layout) == {**quantization, "ignore": ignore}
 
 
+@pytest.mark.parametrize("key", ["ignore", "nothing"])
+def test_ignores_the_router_and_the_head_where_they_are_built_packed(
+    tmp_path: Path, key: str
+) -> None:
+    config = {name: said for name, said in NVFP4_CONFIG.items() if name != "ignore"}
+    if key == "ignore":
+        config["ignore"] = []
+
+    layout = layout_of(tmp_path, MOE, config)
+
+    assert set(found(layout)) == {
+        ("plain-but-not-excluded", "warning"),
+        ("plain-but-not-excluded", "info"),
+    }
+    assert told(layout) == {**config, "ignore": ["lm_head", f"{LAYER}.mlp.gate"]}
+
+
+def test_knows_that_most_models_build_their_router_plain(tmp_path: Path) -> None:
+    config = {**NVFP4_CONFIG, "ignore": ["lm_head"]}
+    write_checkpoint(
+        tmp_path,
+        MOE,
+        quantization=config,
+        config={"architectures": ["DeepseekV3ForCausalLM"]},
+    )
+
+    layout = read_layout(read_checkpoint(str(tmp_path)))
+
+    assert found(layout) == []
+
+
+def test_refuses_a_method_that_is_not_that_of_the_tensors(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, MOE, {"quant_method": "gptq", "bits": 4})
+
+    assert found(layout) == [("other-method", "error")]
+    assert layout.overlay is None
+
+
 @pytest.mark.parametrize(
     "plain",
     [

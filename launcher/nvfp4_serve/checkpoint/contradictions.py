@@ -12,7 +12,7 @@ from nvfp4_serve.checkpoint.config import (
     legacy_algorithm,
     legacy_producer,
 )
-from nvfp4_serve.checkpoint.encodings import QUANTIZED
+from nvfp4_serve.checkpoint.encodings import NVFP4, QUANTIZED
 from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
 from nvfp4_serve.checkpoint.types import Finding, Severity
@@ -29,6 +29,8 @@ _ALGORITHMS: Final = frozenset(
 _LEGACY: Final = frozenset({"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4"})
 #: What ``modelopt.py`` wants beside ``NVFP4`` there; null will do.
 _LEGACY_KEYS: Final = ("group_size", "kv_cache_quant_algo", "exclude_modules")
+#: Methods of vLLM 0.32.0 that may read NVFP4 in a way that is not known here.
+_OTHER_NVFP4: Final = frozenset({"deepseek_v4_fp8", "quark", "humming", "online"})
 _KV_CACHES: Final = frozenset({"FP8", "NVFP4"})
 
 
@@ -83,6 +85,21 @@ def _missing_method(evidence: Evidence) -> Iterator[Finding]:
             Severity.ERROR,
             f"`{claim.file}` has a quantization without `quant_method`, and vLLM then "
             "reads every weight as plain.",
+            "Take `quantization_config` from the export that wrote the tensors.",
+        )
+
+
+def _other_method(evidence: Evidence) -> Iterator[Finding]:
+    """Check a method that has no NVFP4, beside weights that are."""
+    claim, packed = evidence.claim, evidence.encodings & NVFP4
+    if claim is None or claim.method is None or claim.family is not None:
+        return
+    if packed and claim.method not in _OTHER_NVFP4:
+        yield Finding(
+            "other-method",
+            Severity.ERROR,
+            f"`{claim.file}` says `quant_method: {claim.method}`, and weights are "
+            f"stored as {', '.join(sorted(packed))}.",
             "Take `quantization_config` from the export that wrote the tensors.",
         )
 
@@ -202,6 +219,7 @@ CONTRADICTIONS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _packed_but_unclaimed,
     _unsupported_algorithm,
     _missing_method,
+    _other_method,
     _incomplete_legacy,
     _mixed_without_layers,
     _remote_code,

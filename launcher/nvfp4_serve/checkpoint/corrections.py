@@ -50,12 +50,10 @@ def from_legacy(evidence: Evidence) -> tuple[Config, list[str]] | None:
     if claim.producer is not None:
         producer = {"name": claim.producer.name, "version": claim.producer.version}
         config["producer"] = producer
-    change = (
-        f"All of it is taken from {QUANT_CONFIG}, in the form that config.json has; "
-        f"vLLM does not take `quant_algo: {claim.algorithm}` from {QUANT_CONFIG} as it "
-        "is."
-    )
-    return config, [change]
+    change = f"All of it is taken from {QUANT_CONFIG}, in the form of config.json"
+    if claim.algorithm == "W4A16_NVFP4":
+        change += ": vLLM does not take `quant_algo: W4A16_NVFP4` from the first"
+    return config, [f"{change}."]
 
 
 def weights_only(evidence: Evidence, config: Config) -> Iterator[str]:
@@ -96,7 +94,7 @@ def plain_modules(evidence: Evidence, config: Config) -> Iterator[str]:
     plain = [
         s
         for s in evidence.stored_as(Encoding.PLAIN)
-        if lacks(s, claim) and severity_of(s) is not None
+        if lacks(s, evidence) and severity_of(s) is not None
     ]
     layers = {_layer(seen) for seen in packed}
     if not plain or not packed or any(_layer(seen) in layers for seen in plain):

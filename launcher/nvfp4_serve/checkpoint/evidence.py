@@ -92,6 +92,7 @@ def _seen(group: ModuleGroup, model: Model, rule: Rule | None) -> Seen:
     label = module_class(group.name, layers=model.layers)
     encoding = encoding_of(group)
     # Norms and biases are not looked up: nothing is expected of them.
-    judged = encoding is not Encoding.PLAIN or is_linear(group)
+    is_built = is_linear(group) or label in ("router", "lm_head")
+    judged = encoding is not Encoding.PLAIN or is_built
     expected = rule(group.example, label) if rule is not None and judged else None
     return Seen(group, label, encoding, expected)

@@ -16,14 +16,18 @@ from nvfp4_serve.checkpoint.encodings import (
     Encoding,
     fp8_scale,
     is_linear,
+    weight_of,
 )
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.parts import QUANTIZED_ROUTERS
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
 _SAME_EXPORT: Final = "Take the config from the export that wrote the tensors."
 #: Classes whose matrices vLLM builds quantized unless the config excludes them.
-_ALWAYS_QUANTIZED: Final = frozenset({"routed_experts", "shared_experts", "mlp"})
-_OFTEN_QUANTIZED: Final = frozenset({"attention", "mtp"})
+_ALWAYS_QUANTIZED: Final = frozenset(
+    {"routed_experts", "shared_experts", "mlp", "router"}
+)
+_OFTEN_QUANTIZED: Final = frozenset({"attention", "mtp", "lm_head"})
 #: What some models build plain whatever the config says.
 _NOT_JUDGED: Final = frozenset({"embeddings", "router", "vision"})
 
@@ -44,7 +48,7 @@ def _claimed_but_plain(evidence: Evidence) -> Iterator[Finding]:
             "Quantize again with nvidia-modelopt 0.47 or newer and inspect the output; "
             "to serve it as it is, take the quantization out of the config.",
         )
-    elif any(lacks(s, claim) and s.label not in _NOT_JUDGED for s in evidence.seen):
+    elif any(lacks(s, evidence) and s.label not in _NOT_JUDGED for s in evidence.seen):
         yield Finding(
             "claimed-not-quantized",
             Severity.ERROR,
@@ -96,7 +100,7 @@ def _plain_but_not_excluded(evidence: Evidence) -> Iterator[Finding]:
     claim = evidence.claim
     if claim is None or not evidence.encodings & QUANTIZED:
         return
-    plain = [s for s in evidence.stored_as(Encoding.PLAIN) if lacks(s, claim)]
+    plain = [s for s in evidence.stored_as(Encoding.PLAIN) if lacks(s, evidence)]
     for severity in (Severity.ERROR, Severity.WARNING):
         seen = [s for s in plain if severity_of(s) is severity]
         if seen:
@@ -185,13 +189,29 @@ def _is_excluded(seen: Seen) -> bool:
     return seen.label != "mtp" or seen.encoding in NVFP4
 
 
-def lacks(seen: Seen, claim: Claim) -> bool:
+def lacks(seen: Seen, evidence: Evidence) -> bool:
     """Return whether the engine expects it packed, and it is plain."""
+    claim = evidence.claim
     return (
-        bool(_algorithm(seen))
-        and is_linear(seen.group)
+        claim is not None
+        and bool(_algorithm(seen))
+        and _is_built_quantized(seen, evidence)
         and not _is_part_of_name(seen, claim)
     )
+
+
+def _is_built_quantized(seen: Seen, evidence: Evidence) -> bool:
+    """Return whether vLLM builds it as the config says; some parts are always plain."""
+    weight, claim = weight_of(seen.group), evidence.claim
+    if weight is None or len(weight.shape) != 2 or claim is None:
+        return is_linear(seen.group)
+    if seen.label == "lm_head":
+        # To compressed-tensors it is no `Linear`; ModelOpt's configs name it.
+        return claim.family == "modelopt"
+    if seen.label == "router":
+        is_gate = seen.group.name.endswith(".gate")
+        return is_gate and evidence.model.architecture in QUANTIZED_ROUTERS
+    return is_linear(seen.group)
 
 
 def _is_part_of_name(seen: Seen, claim: Claim) -> bool:

@@ -13,7 +13,7 @@ from nvfp4_serve.checkpoint.types import Finding, Severity
 
 #: Models of vLLM 0.32.0 that give their router the quantization config
 #: (``GateLinear(..., quant_config=quant_config)``); others build it plain.
-_QUANTIZED_ROUTERS: Final = frozenset(
+QUANTIZED_ROUTERS: Final = frozenset(
     {
         "Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration",
         "Qwen3OmniMoeForConditionalGeneration", "Lfm2MoeForCausalLM",
@@ -31,7 +31,7 @@ _PLAIN_ROUTERS: Final = (
 def _quantized_router(evidence: Evidence) -> Iterator[Finding]:
     seen = [s for s in evidence.stored_as(*QUANTIZED) if s.label == "router"]
     architecture = evidence.model.architecture or ""
-    if not seen or architecture in _QUANTIZED_ROUTERS:
+    if not seen or architecture in QUANTIZED_ROUTERS:
         return
     is_known = architecture.startswith(_PLAIN_ROUTERS)
     yield Finding(
