@@ -25,6 +25,20 @@ NVFP4_CONFIG: dict[str, object] = {
     },
     "producer": {"name": "modelopt", "version": "0.47.0"},
 }
+COMPRESSED_CONFIG = {
+    "quant_method": "compressed-tensors",
+    "format": "nvfp4-pack-quantized",
+    "version": "0.20.0",
+    "ignore": ["lm_head", "re:.*mlp.gate$"],
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "float", "group_size": 16},
+            "input_activations": {"num_bits": 4, "type": "float", "group_size": 16},
+            "format": "nvfp4-pack-quantized",
+        }
+    },
+}
 MODEL_CONFIG: dict[str, object] = {
     "architectures": ["Qwen3MoeForCausalLM"],
     "num_hidden_layers": 1,
@@ -156,3 +170,28 @@ def modelopt_moe(*, experts: int = 3) -> dict[str, Stored]:
 MOE_PARAMETERS = (
     2 * 256 * 96 + 96 + 3 * 96 + 2 * 128 * 96 + 2 * 64 * 96 + 3 * 3 * 48 * 96
 )
+
+
+def without(tensors: Tensors, *endings: str) -> dict[str, Stored]:
+    """Return ``tensors`` but those whose names end so."""
+    return {name: t for name, t in tensors.items() if not name.endswith(endings)}
+
+
+def compressed_moe() -> dict[str, Stored]:
+    """Return ``modelopt_moe`` as llm-compressor writes it."""
+    tensors = without(modelopt_moe(), "_proj.weight", "_scale", "_scale_2")
+    for name, (dtype, shape) in modelopt_moe().items():
+        if name.endswith("_proj.weight"):
+            assert dtype == "U8"
+            module = name.removesuffix(".weight")
+            tensors |= compressed_linear(module, shape[0], shape[1] * 2)
+    return tensors
+
+
+def plain_moe() -> dict[str, Stored]:
+    """Return ``modelopt_moe`` before it was quantized."""
+    tensors = without(modelopt_moe(), "_scale", "_scale_2")
+    return {
+        name: ("BF16", (shape[0], shape[1] * 2)) if dtype == "U8" else (dtype, shape)
+        for name, (dtype, shape) in tensors.items()
+    }

@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 
 from checkpoint.builders import (
+    COMPRESSED_CONFIG,
     NVFP4_CONFIG,
     Stored,
     Tensors,
+    compressed_linear,
+    compressed_moe,
     modelopt_linear,
     modelopt_moe,
+    without,
     write_checkpoint,
 )
 from checkpoint.foreign_names import state_dict
-from checkpoint.test_layout import COMPRESSED_CONFIG, compressed_moe
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.checkpoint.types import Layout, Producer
 
 LAYER = "model.layers.0"
 EXPERT = f"{LAYER}.mlp.experts.1.down_proj"
@@ -43,10 +46,6 @@ def layout_of(
     if legacy is not None:
         (folder / "hf_quant_config.json").write_text(json.dumps(legacy))
     return read_layout(read_checkpoint(str(folder)))
-
-
-def without(tensors: Tensors, *endings: str) -> dict[str, Stored]:
-    return {name: t for name, t in tensors.items() if not name.endswith(endings)}
 
 
 def found(layout: Layout) -> list[tuple[str, str]]:
@@ -211,6 +210,49 @@ def test_does_not_ignore_what_hides_a_packed_module(tmp_path: Path) -> None:
 
     assert ("plain-but-not-excluded", "error") in found(layout)
     assert layout.overlay is None
+
+
+def test_holds_the_overlay_against_the_tensors_too(tmp_path: Path) -> None:
+    # The plain name is a part of the packed one, and would exclude it.
+    tensors = {
+        **compressed_linear("model.layers.0.mlp.up_proj", 48, 96),
+        "layers.0.mlp.up_proj.weight": ("BF16", (48, 96)),
+    }
+
+    layout = layout_of(tmp_path, tensors, COMPRESSED_CONFIG)
+
+    assert found(layout) == [("plain-but-not-excluded", "error")]
+    assert layout.overlay is None
+
+
+def test_does_not_correct_a_config_that_the_engine_would_not_ask(
+    tmp_path: Path,
+) -> None:
+    # vLLM takes the layers of an older export from hf_quant_config.json, and what is
+    # excluded too.
+    layers = {SHARED: {"quant_algo": "NVFP4"}, EXPERT: {"quant_algo": "NVFP4"}}
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+    legacy = {"quantization": {**mixed, "quantized_layers": layers}}
+    tensors = {**modelopt_linear(EXPERT, 96, 48), **PLAIN_SHARED}
+
+    layout = layout_of(tmp_path, tensors, mixed, legacy)
+
+    assert found(layout) == [("plain-but-not-excluded", "error")]
+    assert layout.overlay is None
+
+
+def test_remembers_the_producer_that_the_other_config_names(tmp_path: Path) -> None:
+    config = {**NVFP4_CONFIG, "producer": None}
+    legacy = {
+        "producer": {"name": "modelopt", "version": "0.47.0"},
+        "quantization": {"quant_algo": "NVFP4"},
+    }
+
+    layout = layout_of(tmp_path, without(MOE, "input_scale"), config, legacy)
+
+    assert layout.overlay is not None
+    assert layout.producer == Producer("modelopt", "0.47.0")
+    assert found(layout) == [("missing-input-scale", "warning")]
 
 
 @pytest.mark.parametrize(

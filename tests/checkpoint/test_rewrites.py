@@ -14,6 +14,7 @@ from checkpoint.builders import (
     Stored,
     Tensors,
     modelopt_moe,
+    without,
     write_checkpoint,
 )
 from checkpoint.foreign_names import (
@@ -40,10 +41,6 @@ def layout_of(
         folder, tensors, quantization=NVFP4_CONFIG, config=config, shards=shards
     )
     return read_layout(read_checkpoint(str(folder)))
-
-
-def without(tensors: Tensors, *endings: str) -> dict[str, Stored]:
-    return {name: t for name, t in tensors.items() if not name.endswith(endings)}
 
 
 def kinds(tensors: Tensors, architecture: str) -> tuple[str, ...] | None:

@@ -49,10 +49,8 @@ def judge(evidence: Evidence) -> Judgement:
         **evidence.checkpoint.config,
         "quantization_config": overlay.quantization_config,
     }
-    told = gather(
-        replace(evidence.checkpoint, config=config, hf_quant_config=None),
-        loaded=evidence.loaded,
-    )
+    checkpoint = replace(evidence.checkpoint, config=config)
+    told = gather(checkpoint, loaded=evidence.loaded)
     after = find(told)
     ids = {finding.id for finding in before}
     left = {finding.id for finding in after}

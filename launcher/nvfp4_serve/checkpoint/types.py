@@ -168,8 +168,7 @@ class Layout:
         revision: The commit of a Hub checkpoint.
         architecture: ``architectures[0]`` of config.json.
         producer: Who wrote it, where a config says so.
-        layout: The layout id: ``modelopt-per-expert``, ``compressed-tensors``,
-            ``unquantized``, ``mxfp4``, ``fp8`` or ``unknown``.
+        layout: The layout id: one of those in the table of ``layout_ids``.
         schemes: Module class (``attention``, ``routed_experts``, ...) to scheme
             (``NVFP4``, ``W4A16_NVFP4``, ``FP8``, ``MXFP4``, ``BF16``, ...; several
             are joined by ``+``).
