@@ -67,7 +67,7 @@ def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> 
         if file.name != "hf_quant_config.json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["quantization_config"]
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
 
     with pytest.raises(CheckpointError, match="must not be served"):

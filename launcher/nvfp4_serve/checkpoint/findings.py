@@ -79,7 +79,7 @@ def _refused_names(evidence: Evidence) -> Iterator[Finding]:
         yield from _left_quantizers(evidence)
         return
     name = "stored-twice"
-    if Encoding.QUANTIZER_STATE in stored:
+    if Encoding.QUANTIZER_STATE in stored | evidence.encodings:
         name = "leaked-quantizer-state"
     elif Encoding.FUSED in stored:
         name = "fused-experts"
