@@ -67,7 +67,8 @@ def _cell(row: dict[str, Any], tree: str, notes: list[str]) -> str:
     if found["verdict"] == "right":
         return f"**right**, {found['words']}"
     if found["verdict"] == "wrong answers":
-        return f"**wrong answers**, {found['words']}"
+        is_number = not found["words"].startswith("nan")
+        return f"**wrong answers**, {found['words'] if is_number else 'not numbers'}"
     return f"{found['verdict']} {_note(found['words'], notes)}"
 
 
