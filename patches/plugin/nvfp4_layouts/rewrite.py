@@ -26,7 +26,7 @@ from nvfp4_layouts.types import Piece, Rewrite, RewriteError, Stored
 _BLOCK: Final = 16
 _WEIGHTS: Final = ("weight", "weight_packed")
 _SCALES: Final = ("weight_scale", "scale")
-_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.(\d+)\.")
+_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.([0-9]+)\.")
 
 
 def make_rewrite(

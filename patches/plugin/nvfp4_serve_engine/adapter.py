@@ -1,22 +1,22 @@
 """Shows a loader the layout that vLLM knows, whatever is stored.
 
-It stands in front of the weight stream of every model that vLLM loads from
-safetensors, drafts included. What becomes of which tensor is decided by
-``nvfp4_layouts``, from the headers of the very files that are about to be read. A
-checkpoint that needs nothing gets vLLM's own iterator, untouched.
+What becomes of which tensor is decided by ``nvfp4_layouts``, from the headers of the
+very files that are about to be read. A checkpoint that needs nothing gets vLLM's own
+iterator, untouched.
 """
 
 from __future__ import annotations
 
 import contextvars
 import functools
-import importlib
+import os
 from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, Protocol
+from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import torch
 from nvfp4_layouts.rewrite import make_rewrite
-from nvfp4_layouts.types import Piece, Rewrite
+from nvfp4_layouts.types import Piece, Rewrite, RewriteError
 from vllm.logger import init_logger
 
 from nvfp4_serve_engine.headers import read_headers
@@ -25,32 +25,8 @@ logger = init_logger("vllm.nvfp4_serve_engine.adapter")
 
 Weights = Iterator[tuple[str, torch.Tensor]]
 _Rest = ParamSpec("_Rest")
-
-
-class _HasArchitectures(Protocol):
-    architectures: list[str] | None
-
-
-class _ModelConfig(Protocol):
-    """What is read of vLLM's ``ModelConfig``; a draft has one of its own."""
-
-    hf_config: _HasArchitectures
-
-
-#: What vLLM's loaders call with the files that they read. vLLM 0.32.0,
-#: ``default_loader.py`` and ``runai_streamer_loader.py``.
-_ITERATORS = {
-    "vllm.model_executor.model_loader.default_loader": (
-        "safetensors_weights_iterator",
-        "multi_thread_safetensors_weights_iterator",
-        "fastsafetensors_weights_iterator",
-        "instanttensor_weights_iterator",
-    ),
-    "vllm.model_executor.model_loader.runai_streamer_loader": (
-        "runai_safetensors_weights_iterator",
-    ),
-}
-_architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+#: ``architectures[0]`` of the model that is being loaded; a draft has one of its own.
+architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
     "architecture", default=None
 )
 
@@ -79,22 +55,7 @@ def take(tensor: torch.Tensor, piece: Piece) -> torch.Tensor:
     return tensor.reshape(piece.shape) if not piece.shape else tensor
 
 
-def install() -> None:
-    """Put the adapter in front of every safetensors stream of this process."""
-    for module_name, names in _ITERATORS.items():
-        module = importlib.import_module(module_name)
-        for name in names:
-            setattr(module, name, _adapting(getattr(module, name)))
-    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
-    from vllm.model_executor.model_loader.runai_streamer_loader import (
-        RunaiModelStreamerLoader,
-    )
-
-    for loader in (DefaultModelLoader, RunaiModelStreamerLoader):
-        loader.load_weights = _naming(loader.load_weights)
-
-
-def _adapting(
+def adapting(
     read: Callable[Concatenate[list[str], _Rest], Weights],
 ) -> Callable[Concatenate[list[str], _Rest], Weights]:
     """Return ``read``, its stream adapted where the headers say that it has to be.
@@ -104,11 +65,19 @@ def _adapting(
     """
 
     @functools.wraps(read)
-    def adapting(
+    def read_adapted(
         hf_weights_files: list[str], /, *rest: _Rest.args, **named: _Rest.kwargs
     ) -> Weights:
+        remote = [file for file in hf_weights_files if "://" in str(file)]
+        if remote:
+            logger.warning(
+                "The layout of %s was not checked: its headers are in object storage. "
+                "It is loaded as vLLM does by itself.",
+                remote[0],
+            )
+            return read(hf_weights_files, *rest, **named)
         tensors = read_headers(hf_weights_files)
-        rewrite = make_rewrite(tensors, _architecture.get())
+        rewrite = make_rewrite(tensors, architecture.get())
         weights = read(hf_weights_files, *rest, **named)
         if rewrite is None:
             return weights
@@ -120,21 +89,25 @@ def _adapting(
         )
         return adapted(weights, rewrite)
 
-    return adapting
+    return read_adapted
 
 
-def _naming(
-    load: Callable[[object, object, _ModelConfig], None],
-) -> Callable[[object, object, _ModelConfig], None]:
-    """Return ``load``, which lets the adapter know the model's architecture."""
+def require_known_layout(folder: str, load_format: str) -> None:
+    """Refuse a checkpoint that has to be adapted, where its stream cannot be.
 
-    @functools.wraps(load)
-    def naming(self: object, model: object, model_config: _ModelConfig) -> None:
-        names = model_config.hf_config.architectures
-        token = _architecture.set(names[0] if names else None)
-        try:
-            load(self, model, model_config)
-        finally:
-            _architecture.reset(token)
-
-    return naming
+    Raises:
+        RewriteError: Its safetensors files need a rewrite, or cannot be served.
+    """
+    files = sorted(map(str, Path(folder).glob("*.safetensors")))
+    if not os.path.isdir(folder) or not files:  # noqa: PTH112  (a name of the Hub, too)
+        return
+    rewrite = make_rewrite(read_headers(files), architecture.get())
+    if rewrite is not None:
+        raise RewriteError(
+            f"`--load-format {load_format}` cannot load this checkpoint: vLLM does not "
+            f"know its layout ({', '.join(sorted(rewrite.kinds))}), and this way of "
+            "loading cannot be adapted.",
+            evidence=(f"{len(rewrite.pieces):,} tensors of `{folder}`",),
+            fix="Leave --load-format out, or make the layout a known one with "
+            "`nvfp4-serve repair SRC DST`.",
+        )

@@ -1,4 +1,4 @@
-"""The headers of safetensors files, local ones and those of object storage."""
+"""The headers of local safetensors files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ def read_headers(files: Iterable[str]) -> dict[str, Stored]:
     """
     tensors: dict[str, Stored] = {}
     for file in files:
-        header = _header(Path(file))
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            tensors[name] = Stored(entry["dtype"], tuple(entry["shape"]))
+        try:
+            header = _header(Path(file))
+            header.pop("__metadata__", None)
+            for name, entry in header.items():
+                tensors[name] = Stored(entry["dtype"], tuple(entry["shape"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HeaderError(
+                f"{file} has no safetensors header.\n"
+                "Fix: download the checkpoint again; this file is damaged."
+            ) from error
     return tensors
 
 
@@ -36,11 +42,5 @@ def _header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         raw = file.read(length) if length <= _MOST_BYTES else b""
-    try:
-        header: dict[str, Any] = json.loads(raw)
-    except ValueError as error:
-        raise HeaderError(
-            f"{path} has no safetensors header.\n"
-            "Fix: download the checkpoint again; this file is damaged."
-        ) from error
+    header: dict[str, Any] = json.loads(raw)
     return header

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvfp4_serve_engine import parent_death
+from nvfp4_serve_engine import hooks, parent_death
 
 _registered = False
 
@@ -19,10 +19,7 @@ def register() -> None:
     parent_death.follow_engine()
     from vllm.platforms import current_platform
 
-    from nvfp4_serve_engine import adapter
-
-    adapter.install()
-
+    hooks.install()
     if current_platform.is_cpu():
         _register_on_cpu()
 
