@@ -7,6 +7,7 @@ iterator, untouched.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import os
@@ -26,9 +27,19 @@ logger = init_logger("vllm.nvfp4_serve_engine.adapter")
 Weights = Iterator[tuple[str, torch.Tensor]]
 _Rest = ParamSpec("_Rest")
 #: ``architectures[0]`` of the model that is being loaded; a draft has one of its own.
-architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+_architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
     "architecture", default=None
 )
+
+
+@contextlib.contextmanager
+def loading(architecture: str | None) -> Iterator[None]:
+    """Let what is read meanwhile be the weights of a model of ``architecture``."""
+    token = _architecture.set(architecture)
+    try:
+        yield
+    finally:
+        _architecture.reset(token)
 
 
 def adapted(weights: Weights, rewrite: Rewrite) -> Weights:
@@ -77,7 +88,7 @@ def adapting(
             )
             return read(hf_weights_files, *rest, **named)
         tensors = read_headers(hf_weights_files)
-        rewrite = make_rewrite(tensors, architecture.get())
+        rewrite = make_rewrite(tensors, _architecture.get())
         weights = read(hf_weights_files, *rest, **named)
         if rewrite is None:
             return weights
@@ -101,7 +112,7 @@ def require_known_layout(folder: str, load_format: str) -> None:
     files = sorted(map(str, Path(folder).glob("*.safetensors")))
     if not os.path.isdir(folder) or not files:  # noqa: PTH112  (a name of the Hub, too)
         return
-    rewrite = make_rewrite(read_headers(files), architecture.get())
+    rewrite = make_rewrite(read_headers(files), _architecture.get())
     if rewrite is not None:
         raise RewriteError(
             f"`--load-format {load_format}` cannot load this checkpoint: vLLM does not "

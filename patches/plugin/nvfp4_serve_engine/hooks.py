@@ -22,10 +22,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeGuard, TypeVar
 
 from nvfp4_serve_engine.on_import import change_on_import
 
+_Rest = ParamSpec("_Rest")
+_Made = TypeVar("_Made")
 _LOADERS: Final = "vllm.model_executor.model_loader"
 #: What the loaders call with the files that they read.
 DEFAULT_ITERATORS: Final = (
@@ -48,6 +50,20 @@ class _ModelConfig(Protocol):
 
     model: str
     hf_config: _HasArchitectures
+
+
+class _VllmConfig(Protocol):
+    model_config: _ModelConfig
+
+
+class _LoadConfig(Protocol):
+    load_format: str
+
+
+class _Loader(Protocol):
+    """What is read of vLLM's ``BaseModelLoader``."""
+
+    load_config: _LoadConfig
 
 
 def install() -> None:
@@ -95,41 +111,46 @@ def _wrap_iterators(module: ModuleType, names: tuple[str, ...]) -> None:
 
 
 def _naming(
-    load: Callable[[Any, object, _ModelConfig], None],
-) -> Callable[[Any, object, _ModelConfig], None]:
+    load: Callable[[_Loader, object, _ModelConfig], None],
+) -> Callable[[_Loader, object, _ModelConfig], None]:
     """Return ``load``, which lets the adapter know the model's architecture."""
     from nvfp4_serve_engine import adapter
 
     @functools.wraps(load)
-    def naming(self: Any, model: object, model_config: _ModelConfig) -> None:
-        token = adapter.architecture.set(_architecture(model_config))
-        try:
+    def naming(self: _Loader, model: object, model_config: _ModelConfig) -> None:
+        with adapter.loading(_architecture(model_config)):
             load_format = self.load_config.load_format
             if load_format in _OTHER_FILES:
                 adapter.require_known_layout(model_config.model, load_format)
             load(self, model, model_config)
-        finally:
-            adapter.architecture.reset(token)
 
     return naming
 
 
-def _checking(load: Callable[..., object]) -> Callable[..., object]:
+def _checking(
+    load: Callable[Concatenate[_Loader, _VllmConfig, _Rest], _Made],
+) -> Callable[Concatenate[_Loader, _VllmConfig, _Rest], _Made]:
     """Return ``load``, which first refuses what it could not load right."""
     from nvfp4_serve_engine import adapter
 
     @functools.wraps(load)
-    def checking(self: Any, vllm_config: Any, **named: Any) -> object:
-        model_config = named.get("model_config", vllm_config.model_config)
-        token = adapter.architecture.set(_architecture(model_config))
-        try:
-            load_format = self.load_config.load_format
-            adapter.require_known_layout(model_config.model, load_format)
-        finally:
-            adapter.architecture.reset(token)
-        return load(self, vllm_config=vllm_config, **named)
+    def checking(
+        self: _Loader,
+        vllm_config: _VllmConfig,
+        *rest: _Rest.args,
+        **named: _Rest.kwargs,
+    ) -> _Made:
+        given = named.get("model_config", rest[0] if rest else None)
+        config = given if _is_model_config(given) else vllm_config.model_config
+        with adapter.loading(_architecture(config)):
+            adapter.require_known_layout(config.model, self.load_config.load_format)
+        return load(self, vllm_config, *rest, **named)
 
     return checking
+
+
+def _is_model_config(given: object) -> TypeGuard[_ModelConfig]:
+    return hasattr(given, "hf_config")
 
 
 def _architecture(model_config: _ModelConfig) -> str | None:
