@@ -100,7 +100,7 @@ def _with_biases(
         "place for those beside NVFP4 experts (vllm#46641).",
         evidence=(
             f"{bias} {tensors[bias]}",
-            "such models mix the rows of gate and up, one by one; no plain cut is right",
+            "such models mix the rows of gate and up, one by one; no cut is right",
         ),
         fix=_BIAS_FIX,
     )

@@ -129,7 +129,7 @@ def _naming(
 
 def _checking(
     load: Callable[Concatenate[_Loader, _VllmConfig, _Rest], _Made],
-) -> Callable[Concatenate[_Loader, _VllmConfig, _Rest], _Made]:
+) -> Callable[..., _Made]:
     """Return ``load``, which first refuses what it could not load right."""
     from nvfp4_serve_engine import adapter
 
