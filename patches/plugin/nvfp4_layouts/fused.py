@@ -55,7 +55,9 @@ def take_apart(
     Raises:
         RewriteError: There are such experts, and how they lie is not certain.
     """
-    if architecture in LOAD_FUSED_THEMSELVES:
+    if architecture in LOAD_FUSED_THEMSELVES or not any(
+        _is_of_all_experts(stored) for stored in tensors.values()
+    ):
         return
     groups: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in tensors:
@@ -72,7 +74,7 @@ def take_apart(
         names[suffix] = name
     for (module, projection), names in groups.items():
         weight = tensors.get(names.get("weight", names.get("weight_packed", "")))
-        if weight is None or weight.dtype != "U8" or len(weight.shape) != 3:
+        if weight is None or not _is_of_all_experts(weight):
             continue
         if "bias" in names:
             raise _with_biases(tensors, architecture, f"{module}.{projection}", names)
@@ -85,6 +87,10 @@ def take_apart(
         )
         for suffix, name in names.items():
             yield name, tuple(_pieces(fused, suffix, tensors[name]))
+
+
+def _is_of_all_experts(stored: Stored) -> bool:
+    return stored.dtype == "U8" and len(stored.shape) == 3
 
 
 def _with_biases(

@@ -53,8 +53,10 @@ def make_rewrite(
         for name, made in found:
             kinds.add(kind)
             pieces[name] = made
+    if not pieces:
+        return None
     _refuse_collisions(tensors, pieces)
-    return Rewrite(frozenset(kinds), pieces) if pieces else None
+    return Rewrite(frozenset(kinds), pieces)
 
 
 def _expert_first(
@@ -77,10 +79,11 @@ def _packed_names(
 ) -> Iterator[tuple[str, tuple[Piece, ...]]]:
     """Yield weights under compressed-tensors' name beside the scales of ModelOpt."""
     for name, stored in tensors.items():
-        module, _, suffix = name.rpartition(".")
+        if not name.endswith(".weight_packed"):
+            continue
+        module = name.removesuffix(".weight_packed")
         if (
-            suffix == "weight_packed"
-            and f"{module}.weight_scale_2" in tensors
+            f"{module}.weight_scale_2" in tensors
             and f"{module}.weight_global_scale" not in tensors
         ):
             yield name, (Piece(f"{module}.weight", stored.dtype, stored.shape),)
@@ -93,8 +96,11 @@ def _refuse_wrong_scales(tensors: Mapping[str, Stored]) -> None:
     """
     wrong = []
     for name, packed in tensors.items():
+        # The dtype first: it spares most names of a large checkpoint the rest.
+        if packed.dtype != "U8" or len(packed.shape) != 2:
+            continue
         module, _, suffix = name.rpartition(".")
-        if suffix not in _WEIGHTS or packed.dtype != "U8" or len(packed.shape) != 2:
+        if suffix not in _WEIGHTS:
             continue
         for scale_name in _SCALES:
             scale = tensors.get(f"{module}.{scale_name}")

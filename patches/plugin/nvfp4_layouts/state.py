@@ -36,7 +36,7 @@ def name_state(
     """
     unknown: list[str] = []
     for name, stored in tensors.items():
-        found = _QUANTIZER.match(name)
+        found = _QUANTIZER.match(name) if "_quantizer._" in name else None
         if found is None:
             continue
         made = _of_state(tensors, stored, found[1] or "", found[2], found[3])
