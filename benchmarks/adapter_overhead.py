@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,19 +58,23 @@ def make_experts(folder: Path) -> None:
 def measure_here(folder: Path, shape: Path) -> None:
     """Print what the engine of this very process takes."""
     from nvfp4_layouts.rewrite import make_rewrite
-    from nvfp4_serve_engine.adapter import adapting
     from nvfp4_serve_engine.headers import read_headers
-    from vllm.model_executor.model_loader.weight_utils import (
-        safetensors_weights_iterator as plain,
-    )
+    from vllm.config.load import LoadConfig
+    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
     make_experts(folder)
     files = sorted(map(str, folder.glob("*.safetensors")))
-    adapted = adapting(plain)
+    loader = DefaultModelLoader(LoadConfig(use_tqdm_on_load=False))
+    source = loader.Source(str(folder), None)
+    plain = loader._get_weights_iterator
+    from nvfp4_serve_engine import adapter
+
+    adapter.install()
+    adapted = loader._get_weights_iterator
     taken: dict[str, list[float]] = {"plain": [], "adapted": [], "hook": []}
     for _ in range(REPEATS):
-        taken["plain"].append(_seconds(lambda: _load(plain, files)))
-        taken["adapted"].append(_seconds(lambda: _load(adapted, files)))
+        taken["plain"].append(_seconds(lambda: _load(plain(source))))
+        taken["adapted"].append(_seconds(lambda: _load(adapted(source))))
         taken["hook"].append(
             _seconds(lambda: make_rewrite(read_headers(files), "Qwen3MoeForCausalLM"))
         )
@@ -94,11 +98,11 @@ def measure_here(folder: Path, shape: Path) -> None:
     )
 
 
-def _load(read: Callable[..., Any], files: list[str]) -> None:
+def _load(weights: Iterable[tuple[str, Any]]) -> None:
     import torch
 
     room = torch.empty(4 << 20, dtype=torch.uint8)
-    for _, tensor in read(files, use_tqdm_on_load=False):
+    for _, tensor in weights:
         flat = tensor.reshape(-1).view(torch.uint8)
         room[: flat.numel()].copy_(flat)
 

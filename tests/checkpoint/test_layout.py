@@ -237,15 +237,6 @@ HALF = {
     f"{EXPERT}.weight": ("U8", (96, 32)),
     f"{EXPERT}.weight_scale": ("F8_E4M3", (96, 2)),
 }
-PROJECTION_FIRST = {
-    name.replace("experts.1.down_proj", "experts.down_proj.1"): tensor
-    for name, tensor in modelopt_moe().items()
-}
-FUSED = {
-    **modelopt_moe(),
-    "model.layers.0.mlp.experts.gate_up_proj": ("U8", (4, 48, 96)),
-    "model.layers.0.mlp.experts.gate_up_proj_weight_scale": ("F8_E4M3", (4, 6, 96)),
-}
 GPTQ = {
     "model.layers.0.mlp.up_proj.qweight": ("I32", (12, 64)),
     "model.layers.0.mlp.up_proj.scales": ("F16", (1, 64)),
@@ -253,21 +244,25 @@ GPTQ = {
 
 
 @pytest.mark.parametrize(
-    ("tensors", "finding", "says"),
+    ("tensors", "layout_id", "finding", "says"),
     [
-        pytest.param(HALF, "destroyed-block-scales", "vllm#38980", id="C"),
+        pytest.param(
+            HALF,
+            "modelopt-compressed-export",
+            "destroyed-block-scales",
+            "vllm#38980",
+            id="C",
+        ),
         pytest.param(
             {**modelopt_moe(), **DOUBLE},
+            "unknown",
             "leaked-quantizer-state",
             "_double_scale",
             id="leak",
         ),
         pytest.param(
-            PROJECTION_FIRST, "projection-before-expert", "vllm#40885", id="B"
-        ),
-        pytest.param(FUSED, "unknown-layout", "gate_up_proj U8 [4, 48, 96]", id="D"),
-        pytest.param(
             {**modelopt_moe(), **GPTQ},
+            "unknown",
             "unknown-layout",
             "qweight I32 [12, 64]",
             id="gptq",
@@ -277,19 +272,20 @@ GPTQ = {
                 **modelopt_moe(),
                 **compressed_linear("model.layers.0.mlp.up_proj", 64, 96),
             },
+            "unknown",
             "unknown-layout",
             "inverse",
             id="two",
         ),
     ],
 )
-def test_refuses_a_layout_that_it_does_not_know_and_says_what_it_saw(
-    tmp_path: Path, tensors: Tensors, finding: str, says: str
+def test_refuses_a_layout_that_it_cannot_serve_and_says_what_it_saw(
+    tmp_path: Path, tensors: Tensors, layout_id: str, finding: str, says: str
 ) -> None:
     layout = layout_of(tmp_path, tensors)
 
     first = layout.findings[0]
-    assert layout.layout == "unknown"
+    assert layout.layout == layout_id
     assert not layout.servable
     assert (first.id, first.severity) == (finding, Severity.ERROR)
     assert says in first.message
@@ -305,7 +301,7 @@ ALGO = "quant_algo"
             plain_moe(), NVFP4_CONFIG, "claimed-nvfp4-not-packed", "error", id="G"
         ),
         pytest.param(
-            modelopt_moe(), None, "quantized-not-claimed", "error", id="no-config"
+            compressed_moe(), None, "quantized-not-claimed", "error", id="no-config"
         ),
         pytest.param(
             without(modelopt_moe(), f"{EXPERT}.weight_scale"),
@@ -609,6 +605,8 @@ def test_prints_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         "architecture",
         "producer",
         "layout",
+        "rewrites",
+        "overlay",
         "schemes",
         "weight_bytes",
         "parameters",

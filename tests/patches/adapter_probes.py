@@ -8,6 +8,7 @@ Usage: python adapter_probes.py FOLDER REPORT.json
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -18,7 +19,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from nvfp4_serve_engine import hooks
+from nvfp4_serve_engine import adapter
+from nvfp4_serve_engine.stream import Weights
+from safetensors.torch import load_file
 from vllm.config.load import LoadConfig
 from vllm.plugins import load_general_plugins
 
@@ -64,35 +67,53 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
-def not_wrapped() -> list[str]:
-    """Every iterator over safetensors files that the two loaders call, unwrapped."""
+def ways_around() -> list[str]:
+    """Every place where the two loaders get at weights, and that is not wrapped."""
     found = []
-    for name in ("default_loader", "runai_streamer_loader"):
+    for name, owner in (
+        ("default_loader", "DefaultModelLoader"),
+        ("runai_streamer_loader", "RunaiModelStreamerLoader"),
+    ):
         module = importlib.import_module(f"{_LOADERS}.{name}")
-        calls = {
-            node.func.id
-            for node in ast.walk(ast.parse(inspect.getsource(module)))
-            if isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id.endswith("_weights_iterator")
+        wrapped = {
+            method
+            for method, value in vars(getattr(module, owner)).items()
+            if isinstance(value, functools.partialmethod)
         }
-        assert calls
-        found += [
-            call for call in calls if not hasattr(getattr(module, call), "__wrapped__")
+        tree = ast.parse(inspect.getsource(module))
+        calls = [
+            (each.name, called.rpartition(".")[2])
+            for each in ast.walk(tree)
+            if isinstance(each, ast.FunctionDef)
+            for called in _called(each)
         ]
+        inner = [by for by, called in calls if called.endswith("s_weights_iterator")]
+        assert inner
+        assert {"_get_weights_iterator", "_prepare_weights"} <= {
+            called for _, called in calls
+        }
+        needed = {*inner, "get_all_weights", "_prepare_weights"}
+        found += [f"{owner}.{each}" for each in needed - wrapped]
     return sorted(found)
+
+
+def _called(function: ast.FunctionDef) -> list[str]:
+    return [
+        ast.unparse(node.func)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+    ]
 
 
 def is_untouched(folder: Path) -> bool:
     """Whether a known layout gets the very iterator of vLLM."""
-    from nvfp4_serve_engine.adapter import Weights, adapting
-
     its_own: Weights = iter(())
-
-    def read(_: list[str]) -> Weights:
-        return its_own
-
-    return adapting(read)([str(folder / "model.safetensors")]) is its_own
+    files = [str(folder / "model.safetensors")]
+    listed = {adapter._LISTED: (str(folder), files, True, "")}
+    stream = adapter._default_stream(
+        SimpleNamespace(**listed), lambda *_: its_own, None
+    )
+    return stream is its_own
 
 
 def refused(load_format: str, folder: Path) -> str:
@@ -101,7 +122,7 @@ def refused(load_format: str, folder: Path) -> str:
         "modelexpress": ("modelexpress_loader", "ModelExpressModelLoader"),
         "tensorizer": ("tensorizer_loader", "TensorizerLoader"),
     }
-    module, name = made.get(load_format, ("default_loader", "DefaultModelLoader"))
+    module, name = made[load_format]
     loader = object.__new__(
         getattr(importlib.import_module(f"{_LOADERS}.{module}"), name)
     )
@@ -110,10 +131,8 @@ def refused(load_format: str, folder: Path) -> str:
     try:
         if load_format == "modelexpress":
             loader.load_model(vllm_config=config, model_config=config.model_config)
-        elif load_format == "tensorizer":
-            loader._load_model_serialized_cpu(vllm_config=config)
         else:
-            loader.load_weights(None, config.model_config)
+            loader._load_model_serialized_cpu(vllm_config=config)
     except AttributeError:
         return "let through"
     except ValueError as error:
@@ -121,25 +140,28 @@ def refused(load_format: str, folder: Path) -> str:
     return "loaded"
 
 
-def object_storage() -> str:
-    """What becomes of files that cannot be opened here."""
-    from nvfp4_serve_engine.adapter import Weights, adapting
+def object_storage(folder: Path) -> dict[str, str]:
+    """What becomes of a stream whose headers cannot be read beforehand."""
+    files = {adapter._LISTED: ["s3://bucket/model.safetensors"]}
+    seen = {}
+    for name in ("known", "projection-first", "leaked"):
+        raw = load_file(folder / name / "model.safetensors")
+        loader = SimpleNamespace(**files)
 
-    its_own: Weights = iter(())
+        def stream(loader: Any = loader, raw: Any = raw) -> object:
+            return _same(
+                raw, dict(adapter._runai_stream(loader, lambda _: raw.items()))
+            )
 
-    def read(_: list[str]) -> Weights:
-        return its_own
-
-    found = adapting(read)(["s3://bucket/a.safetensors"])
-    return "let through" if found is its_own else "?"
+        seen[name] = _outcome(stream)
+    return seen
 
 
-def _error(work: Callable[[], object]) -> str:
+def _outcome(work: Callable[[], object]) -> str:
     try:
-        work()
+        return str(work())
     except ValueError as error:
         return f"{type(error).__name__}: {error}"
-    return "no error"
 
 
 def _runai(folder: Path) -> str:
@@ -155,24 +177,24 @@ def _runai(folder: Path) -> str:
 def main(folder: Path, report: Path) -> None:
     """Write what each probe saw."""
     # On its own: what a CPU needs imports the loaders anyway.
-    hooks.install()
+    adapter.install()
     imported = f"{_LOADERS}.default_loader" in sys.modules
     load_general_plugins()
     known = _stream(folder / "known")
     b = folder / "projection-first"
     two = {**known, **{f"second.{name}": tensor for name, tensor in known.items()}}
-    formats = ("pt", "npcache", "modelexpress", "tensorizer")
+    formats = ("modelexpress", "tensorizer")
     seen: dict[str, object] = {
         "imported": imported,
-        "not wrapped": not_wrapped(),
+        "ways around": ways_around(),
         "untouched": is_untouched(folder / "known"),
         "layouts": {each: _same(known, _stream(folder / each)) for each in OTHERS},
         "threads": _same(known, _stream(b, enable_multithread_load=True)),
         "second source": _same(two, _stream(folder / "known", second=b)),
-        "corrupt": _error(lambda: _stream(folder / "leaked")),
+        "corrupt": _outcome(lambda: _stream(folder / "leaked")),
         "refused": {each: refused(each, b) for each in formats},
         "let through": {each: refused(each, folder / "known") for each in formats},
-        "object storage": object_storage(),
+        "object storage": object_storage(folder),
         "runai_streamer": _runai(folder),
     }
     report.write_text(json.dumps(seen))

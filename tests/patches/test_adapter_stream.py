@@ -14,12 +14,6 @@ from patches.layouts import make_layouts
 pytestmark = pytest.mark.engine
 
 _PROBES = Path(__file__).resolve().parent / "adapter_probes.py"
-#: Formats of vLLM's default loader that read other files than safetensors.
-_OTHER_FILES = [
-    "multi_thread_pt_weights_iterator",
-    "np_cache_weights_iterator",
-    "pt_weights_iterator",
-]
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +64,27 @@ def test_vllm_38980_is_refused_before_anything_is_yielded(
     assert "Fix: " in seen["corrupt"]
 
 
-def test_every_safetensors_iterator_of_vllms_loaders_is_wrapped(
-    seen: dict[str, Any],
-) -> None:
-    assert seen["not wrapped"] == _OTHER_FILES
+def test_vllms_loaders_have_no_way_around_the_adapter(seen: dict[str, Any]) -> None:
+    assert seen["ways around"] == []
 
 
 def test_the_plugin_does_not_import_vllms_loaders(seen: dict[str, Any]) -> None:
     assert seen["imported"] is False
 
 
-@pytest.mark.parametrize("load_format", ["pt", "npcache", "modelexpress", "tensorizer"])
+@pytest.mark.parametrize("load_format", ["modelexpress", "tensorizer"])
 def test_a_format_that_cannot_be_adapted_is_refused_by_name(
     seen: dict[str, Any], load_format: str
 ) -> None:
-    assert f"--load-format {load_format}" in seen["refused"][load_format]
-    assert "projection-first" in seen["refused"][load_format]
+    assert f"The load format {load_format} cannot" in seen["refused"][load_format]
+    assert "nvfp4-serve repair" in seen["refused"][load_format]
     assert seen["let through"][load_format] == "let through"
 
 
-def test_files_in_object_storage_are_let_through(seen: dict[str, Any]) -> None:
-    assert seen["object storage"] == "let through"
+def test_a_stream_from_object_storage_is_watched(seen: dict[str, Any]) -> None:
+    assert seen["object storage"]["known"] == "the same"
+    for layout in ("projection-first", "leaked"):
+        assert seen["object storage"][layout].startswith("RewriteError: ")
 
 
 def test_runai_streamer_is_adapted_where_it_is_installed(

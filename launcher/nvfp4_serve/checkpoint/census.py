@@ -145,7 +145,7 @@ class Census:
         for (name, number), modules in members.items():
             merged[name, contents[number]] += modules
         return tuple(
-            ModuleGroup(name, modules[0], len(modules), tensors)
+            ModuleGroup(name, modules[0], len(modules), tensors, tuple(modules))
             for (name, tensors), modules in sorted(merged.items(), key=_by_name)
         )
 
@@ -153,6 +153,13 @@ class Census:
     def _ends(self) -> dict[int, _Held]:
         """What some module holds in the end, by its identity."""
         return {id(held): held for held in self._modules.values()}
+
+
+def fold_expert(module: str) -> str:
+    """Return ``module`` with a star for the number of the expert."""
+    head, found, tail = module.partition(_EXPERTS)
+    behind = _FoldedTails()[tail] if found else None
+    return module if behind is None else head + _EXPERTS + behind
 
 
 class _FoldedTails(dict[str, str | None]):

@@ -29,12 +29,26 @@ _ALGORITHMS: Final = frozenset(
 _LEGACY: Final = frozenset({"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4"})
 #: What ``modelopt.py`` wants beside ``NVFP4`` there; null will do.
 _LEGACY_KEYS: Final = ("group_size", "kv_cache_quant_algo", "exclude_modules")
+OVERLAY_FIX: Final = (
+    "Nothing has to be done; `nvfp4-serve repair SRC DST` writes a copy whose "
+    "config.json says it."
+)
 _KV_CACHES: Final = frozenset({"FP8", "NVFP4"})
 
 
 def _packed_but_unclaimed(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.claim is None and evidence.encodings & QUANTIZED:
-        found = sorted(evidence.encodings & QUANTIZED)
+    if evidence.claim is not None or not evidence.encodings & QUANTIZED:
+        return
+    found = sorted(evidence.encodings & QUANTIZED)
+    if evidence.overlay is not None:
+        yield Finding(
+            "quantized-not-claimed",
+            Severity.WARNING,
+            f"Weights are stored as {', '.join(found)}, and neither config.json nor "
+            "hf_quant_config.json says so; the engine is given a config that does.",
+            OVERLAY_FIX,
+        )
+    else:
         yield Finding(
             "quantized-not-claimed",
             Severity.ERROR,

@@ -39,6 +39,8 @@ class Encoding(enum.StrEnum):
     PROJECTION_FIRST = "projection before expert"
     #: All experts in one packed tensor, its scales beside it.
     FUSED = "experts fused into one packed tensor"
+    #: ``weight_packed`` beside the scales of ModelOpt.
+    PACKED_NAME = "the weight of one producer beside the scales of another"
     UNRECOGNISED = "unrecognised"
 
 
@@ -142,7 +144,9 @@ def _is_projection_first(group: ModuleGroup) -> bool:
 
 def _block(group: ModuleGroup, weight: str) -> int | None:
     """Return the values that share a block scale in E4M3; None where that is none."""
-    packed, scale = group.tensor(weight), group.tensor("weight_scale")
+    # DeepSeek-V4's own name is ``scale``; its loader knows both.
+    packed = group.tensor(weight)
+    scale = group.tensor("weight_scale") or group.tensor("scale")
     if packed is None or scale is None:
         return None
     if packed.dtype != "U8" or scale.dtype != "F8_E4M3":

@@ -9,7 +9,8 @@ from nvfp4_serve.checkpoint.expected import Expected, Rule, rule_of
 from nvfp4_serve.checkpoint.model import Model, read_model
 from nvfp4_serve.checkpoint.modules import module_class
 from nvfp4_serve.checkpoint.patterns import too_slow
-from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup
+from nvfp4_serve.checkpoint.rewrites import AsLoaded, as_loaded
+from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup, Overlay
 
 #: Suffixes of the activation scale, as ModelOpt and compressed-tensors name it.
 INPUT_SCALES = ("input_scale", "input_global_scale")
@@ -39,14 +40,18 @@ class Evidence:
     """Everything that is known, before it is judged.
 
     Attributes:
+        loaded: The modules as a loader should see them; ``seen`` is about those.
         slow: Patterns of the config that were not matched, for the time it may take.
+        overlay: What the engine is told instead of the claim, once it is made.
     """
 
     checkpoint: Checkpoint
     model: Model
     claim: Claim | None
+    loaded: AsLoaded
     seen: tuple[Seen, ...]
     slow: tuple[str, ...]
+    overlay: Overlay | None = None
 
     @property
     def encodings(self) -> frozenset[Encoding]:
@@ -65,15 +70,17 @@ def gather(checkpoint: Checkpoint) -> Evidence:
         CheckpointError: A config has a value of the wrong kind.
     """
     model = read_model(checkpoint.config)
+    loaded = as_loaded(checkpoint.groups, model.architecture)
     claim = read_claim(checkpoint)
     patterns = claim.patterns if claim is not None else ()
-    slow = too_slow(patterns, (group.example for group in checkpoint.groups))
+    slow = too_slow(patterns, (group.example for group in loaded.groups))
     rule = rule_of(claim) if claim is not None and not slow else None
     return Evidence(
         checkpoint=checkpoint,
         model=model,
         claim=claim,
-        seen=tuple(_seen(group, model, rule) for group in checkpoint.groups),
+        loaded=loaded,
+        seen=tuple(_seen(group, model, rule) for group in loaded.groups),
         slow=slow,
     )
 

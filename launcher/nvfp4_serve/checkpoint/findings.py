@@ -17,6 +17,25 @@ _ORDER: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _EXPORT_AGAIN: Final = (
     "Export it again with nvidia-modelopt 0.46 or newer, from the original weights."
 )
+#: What is done about each kind of ``nvfp4_layouts.rewrite``.
+_RENAMED: Final = {
+    "projection-first": "The experts name the projection before the number "
+    "(`experts.up_proj.0`), and vLLM looks for the number first (vllm#40885); the "
+    "engine is given them under the names that it knows.",
+    "quantizer-state": "The scales are stored as the state of ModelOpt's quantizers, "
+    "which `save_pretrained` keeps and an export renames (vllm#38980); nothing is "
+    "lost, and the engine is given them under the names of an export.",
+    "fused": "All experts of a projection are in one packed tensor, and vLLM finds no "
+    "place for its scales (vllm#49638); the engine is given one tensor for each "
+    "expert.",
+    "packed-name": "Weights have the name of compressed-tensors (`weight_packed`) "
+    "and scales those of ModelOpt (`weight_scale_2`); the engine is given the weights "
+    "as `weight`.",
+}
+_REPAIR: Final = (
+    "Nothing has to be done; `nvfp4-serve repair SRC DST` writes a copy that any "
+    "engine can load."
+)
 
 
 def find(evidence: Evidence) -> tuple[Finding, ...]:
@@ -42,35 +61,31 @@ def _destroyed_scales(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _quantizer_state(evidence: Evidence) -> Iterator[Finding]:
-    seen = tuple(evidence.stored_as(Encoding.QUANTIZER_STATE))
-    if seen:
-        suffixes = sorted({t.suffix for s in seen for t in s.group.tensors})
-        yield Finding(
-            "leaked-quantizer-state",
-            Severity.ERROR,
-            f"{_modules(seen)} hold the state of a quantizer "
-            f"({', '.join(suffixes)}), which an export should have turned into "
-            "`weight_scale` and `weight_scale_2` (vllm#38980).",
-            _EXPORT_AGAIN,
-        )
+def _refused_names(evidence: Evidence) -> Iterator[Finding]:
+    """Say why no renaming makes it right; block scales have a finding of their own."""
+    refusal, stored = evidence.loaded.refusal, evidence.loaded.stored
+    if refusal is None or Encoding.DESTROYED in evidence.encodings:
+        return
+    name = "stored-twice"
+    if Encoding.QUANTIZER_STATE in stored:
+        name = "leaked-quantizer-state"
+    elif Encoding.FUSED in stored:
+        name = "fused-experts"
+    yield Finding(
+        name,
+        Severity.ERROR,
+        f"{refusal.problem} Seen: {_some(list(refusal.evidence))}.",
+        refusal.fix,
+    )
 
 
-def _projection_first(evidence: Evidence) -> Iterator[Finding]:
-    seen = tuple(evidence.stored_as(Encoding.PROJECTION_FIRST))
-    if seen:
-        yield Finding(
-            "projection-before-expert",
-            Severity.ERROR,
-            f"{_modules(seen)} name the projection before the number of the expert, "
-            "and vLLM looks for the number first (vllm#40885).",
-            "Rename the tensors to `experts.<number>.<projection>`, or export again "
-            "with nvidia-modelopt 0.47 or newer.",
-        )
+def _renamed(evidence: Evidence) -> Iterator[Finding]:
+    for kind in evidence.loaded.kinds:
+        yield Finding(kind, Severity.INFO, _RENAMED[kind], _REPAIR)
 
 
 def _unrecognised(evidence: Evidence) -> Iterator[Finding]:
-    seen = tuple(evidence.stored_as(Encoding.UNRECOGNISED, Encoding.FUSED))
+    seen = tuple(evidence.stored_as(Encoding.UNRECOGNISED))
     if seen:
         kinds = sorted(
             {
@@ -209,8 +224,8 @@ def _some(words: list[str]) -> str:
 
 _CHECKS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _destroyed_scales,
-    _quantizer_state,
-    _projection_first,
+    _refused_names,
+    _renamed,
     _unrecognised,
     _two_producers,
     _missing_block_scale,

@@ -3,11 +3,10 @@
 The tensors are the truth; the config is a claim that ``findings`` holds against them.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
-    FOREIGN,
     NVFP4,
     Encoding,
     dequantized_bytes_of,
@@ -16,27 +15,10 @@ from nvfp4_serve.checkpoint.encodings import (
 )
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen, gather
 from nvfp4_serve.checkpoint.findings import find
+from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
+from nvfp4_serve.checkpoint.overlay import make_overlay
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
-
-UNKNOWN: Final = "unknown"
-
-_Encodings = frozenset[Encoding]
-
-#: The first line that holds gives the layout id. To teach us another one, add a line.
-_LAYOUTS: Final[tuple[tuple[str, Callable[[_Encodings], bool]], ...]] = (
-    (UNKNOWN, lambda has: bool(has & FOREIGN)),
-    (
-        UNKNOWN,
-        lambda has: {Encoding.MODELOPT_NVFP4, Encoding.COMPRESSED_NVFP4} <= has,
-    ),
-    ("modelopt-per-expert", lambda has: Encoding.MODELOPT_NVFP4 in has),
-    ("compressed-tensors", lambda has: Encoding.COMPRESSED_NVFP4 in has),
-    (UNKNOWN, lambda has: Encoding.NO_BLOCK_SCALE in has),
-    ("mxfp4", lambda has: Encoding.MXFP4 in has),
-    ("fp8", lambda has: bool(has & {Encoding.FP8, Encoding.FP8_BLOCK})),
-    ("unquantized", lambda _: True),
-)
 
 _WORDS: Final = {
     Encoding.MXFP4: "MXFP4",
@@ -51,20 +33,21 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     Raises:
         CheckpointError: A config has a value of the wrong kind.
     """
-    evidence = gather(checkpoint)
-    layout = next(name for name, holds in _LAYOUTS if holds(evidence.encodings))
+    gathered = gather(checkpoint)
+    overlay = make_overlay(gathered)
+    evidence = replace(gathered, overlay=overlay)
     return Layout(
         model=checkpoint.model,
         folder=checkpoint.folder,
         revision=checkpoint.revision,
         architecture=evidence.model.architecture,
         producer=evidence.claim.producer if evidence.claim else None,
-        layout=layout,
+        layout=layout_id(evidence),
         schemes=_schemes(evidence),
         weight_bytes=sum(
-            seen.group.count * tensor.bytes
-            for seen in evidence.seen
-            for tensor in seen.group.tensors
+            group.count * tensor.bytes
+            for group in checkpoint.groups
+            for tensor in group.tensors
         ),
         parameters=sum(parameters_of(s.group, s.encoding) for s in evidence.seen),
         dequantized_bytes=sum(
@@ -75,17 +58,25 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         needs_remote_code=evidence.model.needs_remote_code,
         findings=find(evidence),
         attention_heads=evidence.model.attention_heads,
+        rewrites=evidence.loaded.kinds,
+        overlay=overlay,
     )
 
 
 def layout_json(layout: Layout) -> dict[str, object]:
     """Return ``layout`` as ``inspect --json`` prints it; the keys are a contract."""
-    producer = layout.producer
+    producer, overlay = layout.producer, layout.overlay
     return {
         "model": layout.model,
         "architecture": layout.architecture,
         "producer": producer and {"name": producer.name, "version": producer.version},
         "layout": layout.layout,
+        "rewrites": list(layout.rewrites),
+        "overlay": overlay
+        and {
+            "quantization_config": overlay.quantization_config,
+            "changes": list(overlay.changes),
+        },
         "schemes": dict(layout.schemes),
         "weight_bytes": layout.weight_bytes,
         "parameters": layout.parameters,

@@ -3,7 +3,7 @@
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Severity(enum.StrEnum):
@@ -73,12 +73,14 @@ class ModuleGroup:
         example: The name of one of them.
         count: How many there are; 1 for everything that is not an expert.
         tensors: What each of them stores, by suffix.
+        members: The names of all of them.
     """
 
     name: str
     example: str
     count: int
     tensors: tuple[StoredTensor, ...]
+    members: tuple[str, ...] = field(repr=False, compare=False)
 
     def tensor(self, suffix: str) -> StoredTensor | None:
         """Return the tensor that is called ``suffix``, if the modules have it."""

@@ -19,7 +19,7 @@ INPUT_SCALE_DIVISOR: Final = 6.0 * 448.0
 #: The largest E4M3 value.
 KV_SCALE_DIVISOR: Final = 448.0
 _BLOCK: Final = 16
-_QUANTIZER: Final = re.compile(r"^(?:(.*)\.)?(\w+_quantizer)\.(_\w+)$")
+_QUANTIZER: Final = re.compile(r"^(?:(.*)\.)?(\w+_quantizer(?:s\.[0-9]+)?)\.(_\w+)$")
 _KV: Final = {
     "k_bmm_quantizer": "k_proj.k_scale",
     "v_bmm_quantizer": "v_proj.v_scale",
@@ -36,7 +36,7 @@ def name_state(
     """
     unknown: list[str] = []
     for name, stored in tensors.items():
-        found = _QUANTIZER.match(name) if "_quantizer._" in name else None
+        found = _QUANTIZER.match(name) if "_quantizer" in name else None
         if found is None:
             continue
         made = _of_state(tensors, stored, found[1] or "", found[2], found[3])

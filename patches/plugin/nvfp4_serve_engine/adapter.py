@@ -1,124 +1,173 @@
-"""Shows a loader the layout that vLLM knows, whatever is stored.
+"""Foreign layouts, rewritten in front of ``model.load_weights``.
 
-What becomes of which tensor is decided by ``nvfp4_layouts``, from the headers of the
-very files that are about to be read. A checkpoint that needs nothing gets vLLM's own
-iterator, untouched.
+vLLM's loaders first list the files of a checkpoint and then stream their tensors. What
+is added here reads the headers of the very files that were listed, and decides before
+the first tensor is read. It works on the names as they are stored, before any mapping
+of the model. Source: vLLM 0.32.0, ``model_loader/default_loader.py`` and
+``runai_streamer_loader.py``; every target and draft model comes through one of them.
+
+=======================  ==========================================================
+load format              what happens
+=======================  ==========================================================
+auto, hf, safetensors,   rewritten where the headers say so; a known layout gets the
+mistral, instanttensor,  very iterator of vLLM
+fastsafetensors,
+runai_streamer
+the same from object     watched: the first tensor that a rewrite would change stops
+storage                  the load
+modelexpress, tensorizer refused where the folder's safetensors files need a rewrite
+tensorizer by vLLM,      left alone: they hold what vLLM had in memory after loading
+sharded_state,
+runai_streamer_sharded,
+ipc_cache
+pt, npcache, dummy       left alone: they read no safetensors file
+=======================  ==========================================================
 """
+
+# ruff: noqa: ANN401  (vLLM's loaders have no types that are seen here)
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Concatenate, ParamSpec
+from types import ModuleType
+from typing import Any
 
-import torch
 from nvfp4_layouts.rewrite import make_rewrite
-from nvfp4_layouts.types import Piece, Rewrite, RewriteError
+from nvfp4_layouts.types import Rewrite
 from vllm.logger import init_logger
 
 from nvfp4_serve_engine.headers import read_headers
+from nvfp4_serve_engine.on_import import change_on_import
+from nvfp4_serve_engine.stream import Weights, not_covered, rewritten, watched
 
 logger = init_logger("vllm.nvfp4_serve_engine.adapter")
 
-Weights = Iterator[tuple[str, torch.Tensor]]
-_Rest = ParamSpec("_Rest")
-#: ``architectures[0]`` of the model that is being loaded; a draft has one of its own.
-_architecture: contextvars.ContextVar[str | None] = contextvars.ContextVar(
-    "architecture", default=None
-)
+_LOADERS = "vllm.model_executor.model_loader"
+_ARCHITECTURE = "_nvfp4_serve_architecture"
+_LISTED = "_nvfp4_serve_listed"
+#: In the name of a file of object storage (``s3://``), and of no file of a folder.
+_REMOTE = "://"
 
 
-@contextlib.contextmanager
-def loading(architecture: str | None) -> Iterator[None]:
-    """Let what is read meanwhile be the weights of a model of ``architecture``."""
-    token = _architecture.set(architecture)
-    try:
-        yield
-    finally:
-        _architecture.reset(token)
+def install() -> None:
+    """Put the adapter in front of the weights of every loader; call it once."""
+    change_on_import(
+        {
+            f"{_LOADERS}.default_loader": _change_default,
+            f"{_LOADERS}.runai_streamer_loader": _change_runai,
+            f"{_LOADERS}.modelexpress_loader": _change_modelexpress,
+            f"{_LOADERS}.tensorizer_loader": _change_tensorizer,
+        }
+    )
 
 
-def adapted(weights: Weights, rewrite: Rewrite) -> Weights:
-    """Yield what a loader should see; each weight is a view of what was read."""
-    for name, tensor in weights:
-        pieces = rewrite.pieces.get(name)
-        if pieces is None:
-            yield name, tensor
-            continue
-        for piece in pieces:
-            yield piece.name, take(tensor, piece)
+def _change_default(module: ModuleType) -> None:
+    _wrap(module.DefaultModelLoader, "get_all_weights", _with_architecture)
+    _wrap(module.DefaultModelLoader, "_prepare_weights", _with_listing)
+    _wrap(module.DefaultModelLoader, "_get_weights_iterator", _default_stream)
 
 
-def take(tensor: torch.Tensor, piece: Piece) -> torch.Tensor:
-    """Return ``piece`` of a stored tensor: a view, or a scale that was divided."""
-    if piece.expert is not None:
-        tensor = tensor[piece.expert]
-    if piece.transpose:
-        tensor = tensor.transpose(-1, -2)
-    if piece.rows is not None:
-        tensor = tensor[piece.rows[0] : piece.rows[1]]
-    if piece.divisor is not None:
-        tensor = tensor.float() / piece.divisor
-    return tensor.reshape(piece.shape) if not piece.shape else tensor
+def _change_runai(module: ModuleType) -> None:
+    _wrap(module.RunaiModelStreamerLoader, "get_all_weights", _with_architecture)
+    _wrap(module.RunaiModelStreamerLoader, "_prepare_weights", _with_listing)
+    _wrap(module.RunaiModelStreamerLoader, "_get_weights_iterator", _runai_stream)
 
 
-def adapting(
-    read: Callable[Concatenate[list[str], _Rest], Weights],
-) -> Callable[Concatenate[list[str], _Rest], Weights]:
-    """Return ``read``, its stream adapted where the headers say that it has to be.
+def _change_modelexpress(module: ModuleType) -> None:
+    _wrap(module.ModelExpressModelLoader, "load_weights", _with_refusal)
+    _wrap(module.ModelExpressModelLoader, "load_model", _with_refusal)
 
-    Raises, when it is called:
-        RewriteError: No loader could serve these files right.
-    """
 
-    @functools.wraps(read)
-    def read_adapted(
-        hf_weights_files: list[str], /, *rest: _Rest.args, **named: _Rest.kwargs
-    ) -> Weights:
-        remote = [file for file in hf_weights_files if "://" in str(file)]
-        if remote:
-            logger.warning(
-                "The layout of %s was not checked: its headers are in object storage. "
-                "It is loaded as vLLM does by itself.",
-                remote[0],
-            )
-            return read(hf_weights_files, *rest, **named)
-        tensors = read_headers(hf_weights_files)
-        rewrite = make_rewrite(tensors, _architecture.get())
-        weights = read(hf_weights_files, *rest, **named)
-        if rewrite is None:
-            return weights
-        logger.info(
-            "%d of %d tensors are shown to vLLM under the layout that it knows (%s).",
+def _change_tensorizer(module: ModuleType) -> None:
+    # Called for a file that holds a checkpoint's own tensors, not what vLLM wrote.
+    _wrap(module.TensorizerLoader, "_load_model_serialized_cpu", _with_refusal)
+
+
+def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    original = getattr(owner, name)
+    wrapped = functools.partialmethod(wrapper, original)
+    setattr(owner, name, wrapped)
+
+
+def _with_architecture(
+    loader: Any, original: Callable[..., Any], model_config: Any, model: Any
+) -> Any:
+    setattr(loader, _ARCHITECTURE, architecture_of(model_config))
+    return original(loader, model_config, model)
+
+
+def architecture_of(model_config: Any) -> str | None:
+    """Return ``architectures[0]`` of the config that this model was built from."""
+    names = getattr(model_config.hf_config, "architectures", None)
+    return names[0] if names else None
+
+
+def _with_listing(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    listed = original(loader, *args, **kwargs)
+    setattr(loader, _LISTED, listed)
+    return listed
+
+
+def _default_stream(loader: Any, original: Callable[..., Any], source: Any) -> Weights:
+    stream: Weights = original(loader, source)  # lists the files; reads no tensor
+    _, files, is_safetensors, _ = getattr(loader, _LISTED)
+    if not is_safetensors:
+        return stream
+    rewrite = _rewrite_of(files, getattr(loader, _ARCHITECTURE, None))
+    if rewrite is None:
+        return stream
+    # Not at the top: it imports vLLM's loaders, which most processes need not do.
+    from vllm.model_executor.model_loader.ep_weight_filter import should_skip_weight
+
+    ours = loader.local_expert_ids
+    return rewritten(
+        stream,
+        rewrite,
+        source.prefix,
+        lambda name: bool(should_skip_weight(name, ours)),
+    )
+
+
+def _runai_stream(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Weights:
+    stream: Weights = original(loader, *args, **kwargs)
+    files: list[str] = getattr(loader, _LISTED)
+    architecture = getattr(loader, _ARCHITECTURE, None)
+    if any(_REMOTE in file for file in files):
+        return watched(stream, architecture, "runai_streamer from object storage")
+    rewrite = _rewrite_of(files, architecture)
+    return stream if rewrite is None else rewritten(stream, rewrite)
+
+
+def _rewrite_of(files: Iterable[str], architecture: str | None) -> Rewrite | None:
+    """Return what becomes of the tensors of ``files``, and say it in the log."""
+    rewrite = make_rewrite(read_headers(files), architecture)
+    if rewrite is not None:
+        logger.info_once(
+            "%d tensors are shown to vLLM under the layout that it knows, as %d (%s). "
+            "`nvfp4-serve repair SRC DST` makes that permanent.",
             len(rewrite.pieces),
-            len(tensors),
+            sum(map(len, rewrite.pieces.values())),
             ", ".join(sorted(rewrite.kinds)),
         )
-        return adapted(weights, rewrite)
-
-    return read_adapted
+    return rewrite
 
 
-def require_known_layout(folder: str, load_format: str) -> None:
-    """Refuse a checkpoint that has to be adapted, where its stream cannot be.
-
-    Raises:
-        RewriteError: Its safetensors files need a rewrite, or cannot be served.
-    """
-    files = sorted(map(str, Path(folder).glob("*.safetensors")))
-    if not os.path.isdir(folder) or not files:  # noqa: PTH112  (a name of the Hub, too)
-        return
-    rewrite = make_rewrite(read_headers(files), _architecture.get())
+def _with_refusal(
+    loader: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call a loader whose stream is not ours, unless it would need the adapter."""
+    given = (*args, *kwargs.values())
+    own = [value for value in given if hasattr(value, "hf_config")]
+    whole = [value.model_config for value in given if hasattr(value, "model_config")]
+    config = (own + whole)[0]
+    files = [str(file) for file in Path(config.model).glob("*.safetensors")]
+    rewrite = make_rewrite(read_headers(files), architecture_of(config))
     if rewrite is not None:
-        raise RewriteError(
-            f"`--load-format {load_format}` cannot load this checkpoint: vLLM does not "
-            f"know its layout ({', '.join(sorted(rewrite.kinds))}), and this way of "
-            "loading cannot be adapted.",
-            evidence=(f"{len(rewrite.pieces):,} tensors of `{folder}`",),
-            fix="Leave --load-format out, or make the layout a known one with "
-            "`nvfp4-serve repair SRC DST`.",
-        )
+        raise not_covered(loader.load_config.load_format, rewrite.pieces)
+    return original(loader, *args, **kwargs)

@@ -1,51 +1,78 @@
-"""The headers of local safetensors files."""
+"""The headers of safetensors files. Standard library only; no weight byte is read."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from nvfp4_layouts.types import Stored
+from nvfp4_layouts.types import RewriteError, Stored
 
-#: The format's own limit: safetensors 0.7, ``tensor.rs``, ``MAX_HEADER_SIZE``.
-_MOST_BYTES = 100_000_000
-
-
-class HeaderError(ValueError):
-    """A file that vLLM is about to load is no safetensors file."""
+_LENGTH_BYTES: Final = 8
 
 
 def read_headers(files: Iterable[str]) -> dict[str, Stored]:
-    """Return every tensor of ``files``, as their headers describe it.
+    """Return every tensor of every file, as the headers describe it.
 
     Raises:
-        HeaderError: One of them has no header that can be read.
+        RewriteError: A header cannot be read, or two files disagree about a tensor.
     """
     tensors: dict[str, Stored] = {}
-    # Many tensors are described alike; one description for all of them is quicker.
-    alike: dict[tuple[str, tuple[int, ...]], Stored] = {}
+    kinds: dict[tuple[str, tuple[int, ...]], Stored] = {}
     for file in files:
         try:
-            header = _header(Path(file))
-            header.pop("__metadata__", None)
-            for name, entry in header.items():
-                key = (entry["dtype"], tuple(entry["shape"]))
-                if key not in alike:
-                    alike[key] = Stored(*key)
-                tensors[name] = alike[key]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HeaderError(
-                f"{file} has no safetensors header.\n"
-                "Fix: download the checkpoint again; this file is damaged."
+            with _no_collection():
+                found = _tensors(Path(file), kinds)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RewriteError(
+                f"The header of {file} cannot be read.",
+                evidence=(f"{type(error).__name__}: {error}",),
+                fix="Download or export this file again; it is no whole .safetensors "
+                "file.",
             ) from error
+        for name, stored in found.items():
+            if tensors.setdefault(name, stored) is not stored:
+                raise RewriteError(
+                    f"`{name}` is stored in two files, and differs.",
+                    evidence=(f"{file}: {stored}", f"another file: {tensors[name]}"),
+                    fix="Keep the files of one export in the folder.",
+                )
     return tensors
 
 
-def _header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if length <= _MOST_BYTES else b""
-    header: dict[str, Any] = json.loads(raw)
-    return header
+def _tensors(
+    file: Path, kinds: dict[tuple[str, tuple[int, ...]], Stored]
+) -> dict[str, Stored]:
+    """Return the tensors of one file; equal ones share what is said of them.
+
+    A checkpoint has hundreds of thousands of tensors, of a few dozen kinds.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
+        if length > size - _LENGTH_BYTES:
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        entries = json.loads(opened.read(length))
+    entries.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in entries.items():
+        kind = entry["dtype"], tuple(entry["shape"])
+        if kind not in kinds:
+            kinds[kind] = Stored(*kind)
+        tensors[name] = kinds[kind]
+    return tensors
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold the garbage collector back; a header makes many objects, and no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvfp4_serve_engine import hooks, parent_death
+from nvfp4_serve_engine import parent_death
 
 _registered = False
 
@@ -19,7 +19,9 @@ def register() -> None:
     parent_death.follow_engine()
     from vllm.platforms import current_platform
 
-    hooks.install()
+    from nvfp4_serve_engine import adapter
+
+    adapter.install()
     if current_platform.is_cpu():
         _register_on_cpu()
 
