@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,7 +226,124 @@ def engine_core_plugins_first() -> str:
     return "right" if seen == [True] else "the handshake comes before the plugins"
 
 
+def deepseek_v4_mega_moe_nvfp4() -> str:
+    """DeepSeek-V4's NVFP4 experts must be refused before anything of them is made."""
+    from vllm.models.deepseek_v4.nvidia import model
+
+    class Reached(Exception):  # noqa: N818  (not an error)
+        pass
+
+    def reach(**_: Any) -> None:
+        raise Reached
+
+    def make(ignore: list[str]) -> str:
+        with _deepseek_v4(ignore) as quant_config:
+            try:
+                model.DeepseekV4MoE(
+                    _mega_moe(quant_config), "model.layers.61.ffn", num_hash_layers=0
+                )
+            except NotImplementedError as error:
+                return str(error)
+            except Reached:
+                return "no error"
+        raise AssertionError
+
+    whole = model.GateLinear
+    model.GateLinear = reach
+    try:
+        refused, native = make([]), make(["mtp.*"])
+    finally:
+        model.GateLinear = whole
+    if "model.layers.61.ffn are NVFP4" not in refused or "43454" not in refused:
+        return f"NVFP4 experts: {refused}"
+    return "right" if native == "no error" else f"MXFP4 experts: {native}"
+
+
+def _mega_moe(quant_config: Any) -> Any:
+    config = SimpleNamespace(
+        hidden_size=256,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=256,
+        swiglu_limit=None,
+        norm_topk_prob=True,
+        expert_dtype="fp4",
+    )
+    return SimpleNamespace(
+        model_config=SimpleNamespace(hf_config=config),
+        quant_config=quant_config,
+        kernel_config=SimpleNamespace(moe_backend="deep_gemm_mega_moe"),
+        parallel_config=SimpleNamespace(enable_expert_parallel=True),
+    )
+
+
+@contextmanager
+def _deepseek_v4(ignore: list[str]) -> Iterator[Any]:
+    """Give vLLM's own config of a checkpoint with 61 layers and NVFP4 experts."""
+    from vllm.models.deepseek_v41 import quant_config as module
+
+    words = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "moe_quant_algo": "NVFP4",
+        **({"ignore": ignore} if ignore else {}),
+    }
+    current = SimpleNamespace(
+        model_config=SimpleNamespace(
+            hf_config=SimpleNamespace(quantization_config=words),
+            hf_text_config=SimpleNamespace(num_hidden_layers=61),
+        )
+    )
+    whole = module.get_current_vllm_config
+    module.get_current_vllm_config = lambda: current
+    try:
+        yield module.DeepseekV4FP8Config.from_config(dict(words))
+    finally:
+        module.get_current_vllm_config = whole
+
+
+def deepseek_v4_mtp_formats() -> str:
+    """`ignore: ["mtp.*"]` must make the MTP layer MXFP4, and nothing else."""
+    found = {}
+    for ignore in ((), ("mtp.*",)):
+        with _deepseek_v4(list(ignore)) as quant_config:
+            found[ignore] = [
+                quant_config._is_nvfp4_expert_layer(f"model.layers.{layer}.ffn.experts")
+                for layer in (0, 60, 61)
+            ]
+    wanted = {(): [True, True, True], ("mtp.*",): [True, True, False]}
+    return "right" if found == wanted else f"NVFP4 at layers 0, 60 and 61: {found}"
+
+
+def modelopt_legacy_w4a16() -> str:
+    """W4A16_NVFP4 in hf_quant_config.json alone must be served as ModelOpt's FP4."""
+    from vllm.transformers_utils import model_arch_config_convertor as convertor
+
+    words = {
+        "producer": {"name": "modelopt", "version": "0.47.0"},
+        "quantization": {
+            "quant_algo": "W4A16_NVFP4",
+            "kv_cache_quant_algo": None,
+            "group_size": 16,
+            "exclude_modules": ["lm_head"],
+        },
+    }
+    normalize = convertor.ModelArchConfigConvertorBase._normalize_quantization_config
+    try:
+        taken = normalize(None, SimpleNamespace(quantization_config=words))
+    except ValueError as error:
+        return f"ValueError: {error}"
+    made = modelopt.ModelOptNvFp4Config.from_config(words)
+    if (taken["quant_method"], made.quant_method) == ("modelopt_fp4", "W4A16_NVFP4"):
+        return "right"
+    return f"{taken['quant_method']}, {made.quant_method}"
+
+
 PROBES = (
+    deepseek_v4_mega_moe_nvfp4,
+    deepseek_v4_mtp_formats,
+    modelopt_legacy_w4a16,
     engine_core_plugins_first,
     cli_distribution_name,
     nvfp4_registered_experts,

@@ -21,7 +21,6 @@ from typing import Final
 from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 #: vLLM 0.32.0, ``mllama4.py``: these models load fused experts by themselves.
-#: (``Llama4ForCausalLM`` does not: it knows no scales of them.)
 LOAD_FUSED_THEMSELVES: Final = frozenset({"Llama4ForConditionalGeneration"})
 _BLOCK: Final = 16
 _FUSED: Final = re.compile(
@@ -31,6 +30,10 @@ _FUSED: Final = re.compile(
 )
 _HALVES: Final = {"gate_up_proj": ("gate_proj", "up_proj")}
 _FIX: Final = "Export it again with nvidia-modelopt 0.47, one tensor for each expert."
+_BIAS_FIX: Final = (
+    "Serve the model as its maker published it: gpt-oss has MXFP4 experts, and vLLM "
+    "serves those."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,28 @@ def take_apart(
         RewriteError: There are such experts, and how they lie is not certain.
     """
     if architecture in LOAD_FUSED_THEMSELVES or not any(
-        stored.dtype == "U8" and len(stored.shape) == 3 for stored in tensors.values()
+        _is_of_all_experts(stored) for stored in tensors.values()
     ):
         return
     groups: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in tensors:
         found = _FUSED.match(name)
-        if found is not None:
-            groups[found[1], found[2]][found[3] or "weight"] = name
+        if found is None:
+            continue
+        names, suffix = groups[found[1], found[2]], found[3] or "weight"
+        if suffix in names:
+            raise RewriteError(
+                f"The fused experts `{found[1]}.{found[2]}` are stored twice.",
+                evidence=(names[suffix], name),
+                fix="Export the checkpoint again, into an empty folder.",
+            )
+        names[suffix] = name
     for (module, projection), names in groups.items():
         weight = tensors.get(names.get("weight", names.get("weight_packed", "")))
-        if weight is None or weight.dtype != "U8" or len(weight.shape) != 3:
+        if weight is None or not _is_of_all_experts(weight):
             continue
+        if "bias" in names:
+            raise _with_biases(tensors, architecture, f"{module}.{projection}", names)
         fused = _Fused(
             module,
             names,
@@ -76,12 +89,35 @@ def take_apart(
             yield name, tuple(_pieces(fused, suffix, tensors[name]))
 
 
+def _is_of_all_experts(stored: Stored) -> bool:
+    return stored.dtype == "U8" and len(stored.shape) == 3
+
+
+def _with_biases(
+    tensors: Mapping[str, Stored],
+    architecture: str | None,
+    where: str,
+    names: Mapping[str, str],
+) -> RewriteError:
+    """Return why fused NVFP4 experts with biases cannot be served (vllm#46641)."""
+    bias = names["bias"]
+    return RewriteError(
+        f"The fused NVFP4 experts `{where}` of {architecture} have biases; vLLM has no "
+        "place for those beside NVFP4 experts (vllm#46641).",
+        evidence=(
+            f"{bias} {tensors[bias]}",
+            "such models mix the rows of gate and up, one by one; no cut is right",
+        ),
+        fix=_BIAS_FIX,
+    )
+
+
 def _is_transposed(
     tensors: Mapping[str, Stored], weight: Stored, where: str, names: dict[str, str]
 ) -> bool:
     """Return whether the columns come first; the block scales tell."""
     scale = tensors.get(names.get("weight_scale", ""))
-    if scale is not None and scale.dtype == "F8_E4M3" and "bias" not in names:
+    if scale is not None and scale.dtype == "F8_E4M3":
         experts, first, second = weight.shape
         if scale.shape == (experts, first, second * 2 // _BLOCK):
             return False

@@ -26,7 +26,7 @@ from nvfp4_layouts.types import Piece, Rewrite, RewriteError, Stored
 _BLOCK: Final = 16
 _WEIGHTS: Final = ("weight", "weight_packed")
 _SCALES: Final = ("weight_scale", "scale")
-_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.(\d+)\.")
+_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.([0-9]+)\.")
 
 
 def make_rewrite(
@@ -53,8 +53,10 @@ def make_rewrite(
         for name, made in found:
             kinds.add(kind)
             pieces[name] = made
+    if not pieces:
+        return None
     _refuse_collisions(tensors, pieces)
-    return Rewrite(frozenset(kinds), pieces) if pieces else None
+    return Rewrite(frozenset(kinds), pieces)
 
 
 def _expert_first(
@@ -79,7 +81,7 @@ def _packed_names(
     for name, stored in tensors.items():
         if not name.endswith(".weight_packed"):
             continue
-        module = name.rpartition(".")[0]
+        module = name.removesuffix(".weight_packed")
         if (
             f"{module}.weight_scale_2" in tensors
             and f"{module}.weight_global_scale" not in tensors
@@ -94,6 +96,7 @@ def _refuse_wrong_scales(tensors: Mapping[str, Stored]) -> None:
     """
     wrong = []
     for name, packed in tensors.items():
+        # The dtype first: it spares most names of a large checkpoint the rest.
         if packed.dtype != "U8" or len(packed.shape) != 2:
             continue
         module, _, suffix = name.rpartition(".")

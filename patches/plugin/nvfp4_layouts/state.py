@@ -19,7 +19,7 @@ INPUT_SCALE_DIVISOR: Final = 6.0 * 448.0
 #: The largest E4M3 value.
 KV_SCALE_DIVISOR: Final = 448.0
 _BLOCK: Final = 16
-_QUANTIZER: Final = re.compile(r"^(?:(.*)\.)?(\w+_quantizer(?:s\.\d+)?)\.(_\w+)$")
+_QUANTIZER: Final = re.compile(r"^(?:(.*)\.)?(\w+_quantizer(?:s\.[0-9]+)?)\.(_\w+)$")
 _KV: Final = {
     "k_bmm_quantizer": "k_proj.k_scale",
     "v_bmm_quantizer": "v_proj.v_scale",

@@ -5,6 +5,23 @@ is added here reads the headers of the very files that were listed, and decides 
 the first tensor is read. It works on the names as they are stored, before any mapping
 of the model. Source: vLLM 0.32.0, ``model_loader/default_loader.py`` and
 ``runai_streamer_loader.py``; every target and draft model comes through one of them.
+
+=======================  ==========================================================
+load format              what happens
+=======================  ==========================================================
+auto, hf, safetensors,   rewritten where the headers say so; a known layout gets the
+mistral, instanttensor,  very iterator of vLLM
+fastsafetensors,
+runai_streamer
+the same from object     watched: the first tensor that a rewrite would change stops
+storage                  the load
+modelexpress, tensorizer refused where the folder's safetensors files need a rewrite
+tensorizer by vLLM,      left alone: they hold what vLLM had in memory after loading
+sharded_state,
+runai_streamer_sharded,
+ipc_cache
+pt, npcache, dummy       left alone: they read no safetensors file
+=======================  ==========================================================
 """
 
 # ruff: noqa: ANN401  (vLLM's loaders have no types that are seen here)
@@ -14,25 +31,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nvfp4_layouts.rewrite import make_rewrite
 from nvfp4_layouts.types import Rewrite
 from vllm.logger import init_logger
-from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
-from vllm.model_executor.model_loader.ep_weight_filter import should_skip_weight
-from vllm.model_executor.model_loader.modelexpress_loader import (
-    ModelExpressModelLoader,
-)
-from vllm.model_executor.model_loader.runai_streamer_loader import (
-    RunaiModelStreamerLoader,
-)
 
 from nvfp4_serve_engine.headers import read_headers
+from nvfp4_serve_engine.on_import import change_on_import
 from nvfp4_serve_engine.stream import Weights, not_covered, rewritten, watched
 
 logger = init_logger("vllm.nvfp4_serve_engine.adapter")
 
+_LOADERS = "vllm.model_executor.model_loader"
 _ARCHITECTURE = "_nvfp4_serve_architecture"
 _LISTED = "_nvfp4_serve_listed"
 #: In the name of a file of object storage (``s3://``), and of no file of a folder.
@@ -40,18 +52,37 @@ _REMOTE = "://"
 
 
 def install() -> None:
-    """Put the adapter in front of the weights of every loader; call it once.
+    """Put the adapter in front of the weights of every loader; call it once."""
+    change_on_import(
+        {
+            f"{_LOADERS}.default_loader": _change_default,
+            f"{_LOADERS}.runai_streamer_loader": _change_runai,
+            f"{_LOADERS}.modelexpress_loader": _change_modelexpress,
+            f"{_LOADERS}.tensorizer_loader": _change_tensorizer,
+        }
+    )
 
-    The loaders of ``sharded_state`` and ``tensorizer`` read what vLLM itself wrote, in
-    its own names; ``dummy`` reads nothing; ``ipc_cache`` loads by the default loader.
-    """
-    for loader in (DefaultModelLoader, RunaiModelStreamerLoader):
-        _wrap(loader, "get_all_weights", _with_architecture)
-        _wrap(loader, "_prepare_weights", _with_listing)
-    _wrap(DefaultModelLoader, "_get_weights_iterator", _default_stream)
-    _wrap(RunaiModelStreamerLoader, "_get_weights_iterator", _runai_stream)
-    _wrap(ModelExpressModelLoader, "load_weights", _with_refusal)
-    _wrap(ModelExpressModelLoader, "load_model", _with_refusal)
+
+def _change_default(module: ModuleType) -> None:
+    _wrap(module.DefaultModelLoader, "get_all_weights", _with_architecture)
+    _wrap(module.DefaultModelLoader, "_prepare_weights", _with_listing)
+    _wrap(module.DefaultModelLoader, "_get_weights_iterator", _default_stream)
+
+
+def _change_runai(module: ModuleType) -> None:
+    _wrap(module.RunaiModelStreamerLoader, "get_all_weights", _with_architecture)
+    _wrap(module.RunaiModelStreamerLoader, "_prepare_weights", _with_listing)
+    _wrap(module.RunaiModelStreamerLoader, "_get_weights_iterator", _runai_stream)
+
+
+def _change_modelexpress(module: ModuleType) -> None:
+    _wrap(module.ModelExpressModelLoader, "load_weights", _with_refusal)
+    _wrap(module.ModelExpressModelLoader, "load_model", _with_refusal)
+
+
+def _change_tensorizer(module: ModuleType) -> None:
+    # Called for a file that holds a checkpoint's own tensors, not what vLLM wrote.
+    _wrap(module.TensorizerLoader, "_load_model_serialized_cpu", _with_refusal)
 
 
 def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
@@ -89,6 +120,9 @@ def _default_stream(loader: Any, original: Callable[..., Any], source: Any) -> W
     rewrite = _rewrite_of(files, getattr(loader, _ARCHITECTURE, None))
     if rewrite is None:
         return stream
+    # Not at the top: it imports vLLM's loaders, which most processes need not do.
+    from vllm.model_executor.model_loader.ep_weight_filter import should_skip_weight
+
     ours = loader.local_expert_ids
     return rewritten(
         stream,
@@ -115,8 +149,8 @@ def _rewrite_of(files: Iterable[str], architecture: str | None) -> Rewrite | Non
     rewrite = make_rewrite(read_headers(files), architecture)
     if rewrite is not None:
         logger.info_once(
-            "nvfp4-serve: %d stored tensors are read as %d others (%s); "
-            "`nvfp4-serve repair` makes that permanent",
+            "%d tensors are shown to vLLM under the layout that it knows, as %d (%s). "
+            "`nvfp4-serve repair SRC DST` makes that permanent.",
             len(rewrite.pieces),
             sum(map(len, rewrite.pieces.values())),
             ", ".join(sorted(rewrite.kinds)),
@@ -129,7 +163,9 @@ def _with_refusal(
 ) -> Any:
     """Call a loader whose stream is not ours, unless it would need the adapter."""
     given = (*args, *kwargs.values())
-    (config,) = (value for value in given if hasattr(value, "hf_config"))
+    own = [value for value in given if hasattr(value, "hf_config")]
+    whole = [value.model_config for value in given if hasattr(value, "model_config")]
+    config = (own + whole)[0]
     files = [str(file) for file in Path(config.model).glob("*.safetensors")]
     rewrite = make_rewrite(read_headers(files), architecture_of(config))
     if rewrite is not None:

@@ -8,7 +8,7 @@ _registered = False
 
 
 def register() -> None:
-    """Put the adapter in front of the loaders; offer NVFP4 on the CPU platform to vLLM.
+    """Put the adapter in front of vLLM's loaders; on the CPU, offer NVFP4 to it.
 
     vLLM may call this more than once in a process.
     """

@@ -24,7 +24,7 @@ _DTYPES = {
     torch.bfloat16: "BF16",
 }
 #: Names that a rewrite may depend on by themselves.
-_SUSPECT = re.compile(r"_quantizer\.|\.experts\.[a-z]")
+_SUSPECT = re.compile(r"_quantizers?\.|\.experts\.[a-z]")
 
 
 def rewritten(
