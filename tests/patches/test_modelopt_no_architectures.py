@@ -43,9 +43,7 @@ def _require_right(producer: str, site: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def pristine_modelopt(
-    producer: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def pristine_modelopt(producer: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with ModelOpt as it was published, and nothing else."""
     site = tmp_path_factory.mktemp("modelopt")
     (theirs,) = Path(producer).parents[1].glob("lib/python3.*/site-packages")

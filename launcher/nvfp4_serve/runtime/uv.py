@@ -67,7 +67,9 @@ _UNKNOWN: Final = _Known(
 )
 
 
-def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
+def run_uv(
+    step: str, arguments: Sequence[str], folder: Path, noun: str = "engine"
+) -> None:
     """Run uv in ``folder``; show its own progress where stderr is a terminal.
 
     Args:
@@ -75,6 +77,7 @@ def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
         arguments: What follows ``uv``.
         folder: Working folder; no foreign ``uv.toml`` or ``pyproject.toml`` above it
             can then change what is installed.
+        noun: What is being made, for the error.
 
     Raises:
         EngineError: uv failed.
@@ -82,10 +85,10 @@ def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
     command = [uv.find_uv_bin(), *arguments]
     status, words = _run(command, folder, _environment())
     if status:
-        raise explain(step, status, words)
+        raise explain(step, status, words, noun)
 
 
-def install_torch(version: str, folder: Path) -> None:
+def install_torch(version: str, folder: Path, noun: str = "engine") -> None:
     """Install torch's CPU build from where uv or pip is told to look, or PyTorch's.
 
     The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
@@ -94,6 +97,7 @@ def install_torch(version: str, folder: Path) -> None:
     Args:
         version: As PyPI names it, without the build.
         folder: The environment to install it into.
+        noun: What is being made, for the error.
 
     Raises:
         EngineError: Neither place has it for this Python and machine.
@@ -101,10 +105,10 @@ def install_torch(version: str, folder: Path) -> None:
     here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
     named: tuple[str, ...] = (*here, f"torch=={version}+cpu")
     try:
-        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
+        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder, noun)
     except EngineError:
         named = (*here, "--torch-backend", "cpu", f"torch=={version}")
-    run_uv(f"installing torch {version}", named, folder)
+    run_uv(f"installing torch {version}", named, folder, noun)
 
 
 def run_series(series: Path, *arguments: str | Path) -> tuple[int, str]:
@@ -120,13 +124,13 @@ def run_python(python: Path, code: str) -> tuple[int, str]:
     return _capture([str(python), "-I", "-c", code], before=_end_with_parent)
 
 
-def explain(step: str, status: int, words: str) -> EngineError:
+def explain(step: str, status: int, words: str, noun: str = "engine") -> EngineError:
     """Return the error that says what uv's ``words`` mean and what to do."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     found = next((known for known in _KNOWN if known.words.search(words)), _UNKNOWN)
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return EngineError(
-        f"The engine was not installed: {step} failed (uv ended with {how}). "
+        f"The {noun} was not installed: {step} failed (uv ended with {how}). "
         f"{found.cause}".rstrip(),
         evidence=tuple(lines[-8:]),
         fix=found.fix,
