@@ -1,5 +1,7 @@
 """The managed environments of this user: find, make, verify, list, remove."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from nvfp4_serve.errors import EngineError, PatchError
@@ -12,7 +14,7 @@ from nvfp4_serve.runtime.folders import (
 from nvfp4_serve.runtime.identity import engine_id
 from nvfp4_serve.runtime.install import install
 from nvfp4_serve.runtime.libraries import check_libraries
-from nvfp4_serve.runtime.lock import exclusive
+from nvfp4_serve.runtime.lock import exclusive, shared
 from nvfp4_serve.runtime.manifest import has_python, read_engine
 from nvfp4_serve.runtime.places import engines_folder, unusable
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
@@ -96,6 +98,13 @@ def remove_engine(identity: str, say: Say) -> None:
             take_away(engines / identity, say)
     except OSError as error:
         raise unusable(error, engines, "XDG_DATA_HOME") from error
+
+
+@contextlib.contextmanager
+def in_use(engine: Engine) -> Iterator[None]:
+    """Keep ``engine`` from being removed or made again while the block runs."""
+    with shared(lock_of(engines_folder(), engine.id)):
+        yield
 
 
 def _folders() -> tuple[Path, ...]:

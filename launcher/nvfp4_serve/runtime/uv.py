@@ -1,13 +1,11 @@
 """Runs uv and the patch tool for the installation; knows what uv's words mean."""
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import termios
@@ -20,10 +18,9 @@ from typing import Final
 import uv
 
 from nvfp4_serve.errors import EngineError
+from nvfp4_serve.runtime.children import end_with_parent
 from nvfp4_serve.runtime.pip_settings import read_pip_settings
 
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -121,7 +118,7 @@ def run_python(python: Path, code: str) -> tuple[int, str]:
 
     It may take minutes, and ends when we end.
     """
-    return _capture([str(python), "-I", "-c", code], before=_end_with_parent)
+    return _capture([str(python), "-I", "-c", code], before=end_with_parent)
 
 
 def explain(step: str, status: int, words: str, noun: str = "engine") -> EngineError:
@@ -171,7 +168,7 @@ def _run(
             stderr=theirs,
             # Its own session: the terminal's Ctrl-C reaches us alone, and we stop it.
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - we run one thread
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - we run one thread
         )
     finally:
         os.close(theirs)
@@ -210,7 +207,3 @@ def _tee(source: int) -> Iterable[str]:
             sys.stderr.write(text)
             sys.stderr.flush()
         yield _ESCAPES.sub("", text)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
