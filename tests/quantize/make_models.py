@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 #: Dimensions differ from each other, so that no transposed tensor fits by accident.
 _COMMON: dict[str, Any] = {
-    "vocab_size": 288,
+    "vocab_size": 384,
     "hidden_size": 160,
     "intermediate_size": 224,
     "num_hidden_layers": 2,
