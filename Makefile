@@ -49,6 +49,10 @@ requirements: setup ## pin the packages of every environment, with hashes
 	$(BIN)/uv pip compile $(COMPILE) --override requirements/producer-overrides.in \
 	  $(foreach name,torch torchvision triton,--no-emit-package $(name)) \
 	  requirements/producer.in -o requirements/producer.txt
+	for name in quantizer modelopt-0.43.0; do \
+	  $(BIN)/uv pip compile $(COMPILE) --override requirements/quantizer-overrides.in \
+	    $(foreach name,torch torchvision triton,--no-emit-package $(name)) \
+	    requirements/$$name.in -o requirements/$$name.txt; done
 	$(BIN)/uv pip compile $(COMPILE) --override requirements/overrides.in \
 	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt

@@ -11,12 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-# ModelOpt 0.43.0 asks for it when it is imported, also where there is no GPU.
-torch.cuda.get_device_capability = lambda *_: (8, 0)
-
 import modelopt.torch.quantization as mtq
+import torch
 from modelopt.torch.export import export_hf_checkpoint
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -49,6 +45,8 @@ _COMMON: dict[str, Any] = {
 
 def quantize(kind: str, architectures: str, folder: Path) -> dict[str, object]:
     """Return what the export wrote for the routed experts."""
+    # ModelOpt 0.43.0 asks for it also where there is no GPU.
+    torch.cuda.get_device_capability = lambda *_: (8, 0)
     torch.manual_seed(20261121)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **_COMMON))
     model = model.to(torch.bfloat16).eval()
