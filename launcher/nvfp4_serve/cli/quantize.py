@@ -1,5 +1,6 @@
 """``nvfp4-serve quantize``: make an NVFP4 checkpoint, and check that it is one."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def quantize(context: click.Context, /, **_: object) -> None:
     check_wish(wish)
     plain = read_layout(read_checkpoint(wish.model, revision=wish.revision))
     require_plain(plain)
+    # The commit that was looked at, whatever its branch has become meanwhile.
+    wish = dataclasses.replace(wish, revision=plain.revision)
     free = shutil.disk_usage(wish.out.absolute().parent).free
     for line in require_room(plain, disk=free, memory=read_memory().available):
         say(line)
