@@ -107,7 +107,7 @@ def test_a_quantizer_without_a_last_word_has_failed(
 def test_words_of_another_protocol_are_refused(
     tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    set_stand_in(monkeypatch, good, line, meant_line(), DONE)
+    set_stand_in(monkeypatch, good, line, meant_line(), DONE, then="wait")
 
     with pytest.raises(QuantizeError, match="nobody understands"):
         make_checkpoint(wish_of(tmp_path), STAND_IN, quiet)
