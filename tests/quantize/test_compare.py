@@ -11,9 +11,10 @@ from checkpoint.builders import (
     modelopt_moe,
     write_checkpoint,
 )
+from layouts import layout
 from nvfp4_serve.checkpoint import read_checkpoint
 from nvfp4_serve.errors import QuantizeError
-from nvfp4_serve.quantize.compare import require_packed
+from nvfp4_serve.quantize.compare import lost_parts, require_packed
 from nvfp4_serve.quantize.types import Meant
 from quantize.worlds import MEANT
 
@@ -105,3 +106,11 @@ def test_a_name_that_was_never_written_is_missed(tmp_path: Path) -> None:
 def test_a_recipe_that_means_nothing_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(QuantizeError, match="quantizes nothing"):
         compare(tmp_path, modelopt_moe(), [])
+
+
+def test_a_dropped_mtp_part_is_noticed() -> None:
+    plain = layout(schemes={"attention": "BF16", "mtp": "BF16", "vision": "BF16"})
+    made = layout(schemes={"attention": "NVFP4", "vision": "BF16"})
+
+    assert lost_parts(plain, made) == ("mtp",)
+    assert lost_parts(plain, plain) == ()

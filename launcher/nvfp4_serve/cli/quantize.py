@@ -11,6 +11,7 @@ from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.host.memory import read_memory
+from nvfp4_serve.quantize.compare import lost_parts
 from nvfp4_serve.quantize.make import WORKER, check_wish, make_checkpoint
 from nvfp4_serve.quantize.space import require_plain, require_room
 from nvfp4_serve.quantize.types import Wish
@@ -92,6 +93,10 @@ def quantize(context: click.Context, /, **_: object) -> None:
         with in_use(quantizer):
             command = (str(quantizer.python), "-I", str(WORKER))
             made = make_checkpoint(wish, command, say)
+    for part in lost_parts(plain, made):
+        say(
+            f"warning: transformers did not load the {part} part of MODEL; OUT has none"
+        )
     say(
         f"{made.layout}, {format_bytes(made.weight_bytes)}; "
         f"{format_bytes(plain.weight_bytes)} before"

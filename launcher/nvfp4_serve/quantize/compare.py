@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK, scale_block
-from nvfp4_serve.checkpoint.types import Checkpoint, ModuleGroup
+from nvfp4_serve.checkpoint.types import Checkpoint, Layout, ModuleGroup
 from nvfp4_serve.errors import QuantizeError
 from nvfp4_serve.quantize.types import Meant
 
 #: The number of an expert; the groups of a checkpoint have ``*`` in its place.
 _EXPERT: Final = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
+#: Parts that transformers may drop without a word when it loads a model.
+_DROPPED: Final = ("mtp", "vision")
 #: Lines of an error; the rest is counted.
 _SHOWN: Final = 20
 
@@ -44,6 +46,13 @@ def require_packed(meant: Iterable[Meant], checkpoint: Checkpoint) -> int:
             "wrote. A recipe that leaves these modules alone may work.",
         )
     return sum(wanted.values())
+
+
+def lost_parts(plain: Layout, made: Layout) -> tuple[str, ...]:
+    """Return the parts of the plain model that the new checkpoint does not have."""
+    return tuple(
+        part for part in _DROPPED if part in plain.schemes and part not in made.schemes
+    )
 
 
 def _folded(name: str) -> str:
