@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-PRODUCERS := producer producer-modelopt-0.37 producer-modelopt-0.43 producer-llm-compressor-0.14
+PRODUCERS := quantizer producer-modelopt-0.37 producer-modelopt-0.43 \
+  producer-modelopt-0.43-transformers-5 producer-llm-compressor-0.14
 EXAMPLE := examples/sonnet-18-nvfp4
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
@@ -59,7 +60,7 @@ requirements: setup ## pin the packages of every environment, with hashes
 	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
 
 example: setup ## make the example again, with real ModelOpt; five minutes
-	"$$($(BIN)/python tests/twins/environments.py producer)" examples/make_sonnet.py
+	"$$($(BIN)/python tests/twins/environments.py quantizer)" examples/make_sonnet.py
 
 docs: setup ## write the reference pages from the program
 	$(BIN)/python docs/make_reference.py

@@ -2,7 +2,7 @@
 
 Train it on the CPU, quantize and export it with nvidia-modelopt, read the exported
 files back, and prove that they recite with right scales and with no wrong ones.
-Needs the packages of requirements/producer.txt; takes about three minutes on one core.
+Needs the packages of requirements/quantizer.txt; takes about three minutes on one core.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""Apply our patches to an installed vLLM. Standard library only; never imports vLLM.
+"""Apply our patches to an installed vLLM or ModelOpt; import neither.
 
-Run it with the engine's own Python: ``python -I series.py apply SITE_PACKAGES``.
+Standard library only. Run it with the environment's own Python:
+``python -I series.py apply SITE_PACKAGES``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from patching.patchset import (
     lock_digest,
     make_lock,
 )
+from patching.product import PRODUCTS, VLLM, Product
 from patching.tree import read_from
 
 ROOT = Path(__file__).resolve().parent
@@ -41,22 +43,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def patch_digest(root: Path, version: str | None = None) -> str:
-    """Return the digest of the locked patches and plugin for one vLLM version.
+def patch_digest(
+    root: Path, version: str | None = None, product: Product = VLLM
+) -> str:
+    """Return the digest of the locked patches and plugin for one version.
 
     Args:
         root: The folder ``patches``.
-        version: vLLM's; may be left out where there is only one.
+        version: The product's; may be left out where there is only one.
+        product: What is patched.
     """
-    known = known_versions(root)
+    known = known_versions(root, product)
     chosen = known[0] if version is None and len(known) == 1 else version
     if chosen is None or chosen not in known:
         raise PatchError(
-            f"There are no patches for vLLM {chosen}.",
+            f"There are no patches for {product.shown} {chosen}.",
             evidence=(f"known versions: {', '.join(known)}",),
-            fix="Name one of them with `--vllm`.",
+            fix=f"Name one of them with `--{product.key}`.",
         )
-    return lock_digest(load_lock(root / "vllm" / chosen))
+    return lock_digest(load_lock(root / product.key / chosen))
 
 
 def _apply(options: argparse.Namespace) -> str:
@@ -68,8 +73,8 @@ def _verify(options: argparse.Namespace) -> str:
 
 
 def _lock(options: argparse.Namespace) -> str:
-    version, read = read_from(options.source)
-    patch_set = load_patch_set(ROOT, version)
+    product, version, read = read_from(options.source)
+    patch_set = load_patch_set(ROOT, product, version)
     path = patch_set.folder / "lock.json"
     old = load_lock(patch_set.folder) if path.exists() else {}
     new = make_lock(patch_set, read)
@@ -84,35 +89,50 @@ def _lock(options: argparse.Namespace) -> str:
 
 
 def _list(options: argparse.Namespace) -> str:
-    rows = [row for version in known_versions(ROOT) for row in listed(ROOT, version)]
+    rows = [
+        row for product, version in _folders() for row in listed(ROOT, product, version)
+    ]
     if options.json:
         return json.dumps(rows, indent=2) + "\n"
     return "".join("  ".join(row.values()) + "\n" for row in rows)
 
 
 def _digest(options: argparse.Namespace) -> str:
-    return patch_digest(ROOT, options.vllm) + "\n"
+    for product in PRODUCTS:
+        if version := getattr(options, product.key):
+            return patch_digest(ROOT, version, product) + "\n"
+    return patch_digest(ROOT) + "\n"
 
 
 def _check(_: argparse.Namespace) -> str:
-    return "".join(check_folder(ROOT, version) for version in known_versions(ROOT))
+    return "".join(check_folder(ROOT, *folder) for folder in _folders())
+
+
+def _folders() -> list[tuple[Product, str]]:
+    return [(p, version) for p in PRODUCTS for version in known_versions(ROOT, p)]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="series.py", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb, words in ((_apply, "patch an installed vLLM"), (_verify, "check one")):
+    for verb, words in (
+        (_apply, "patch an installed vLLM or ModelOpt"),
+        (_verify, "check one"),
+    ):
         sub = verbs.add_parser(verb.__name__[1:], help=words)
         sub.add_argument("site", type=Path, metavar="SITE_PACKAGES")
         sub.set_defaults(verb=verb)
-    sub = verbs.add_parser("lock", help="write lock.json from a pristine vLLM")
+    sub = verbs.add_parser("lock", help="write lock.json from a pristine one")
     sub.add_argument("--from", dest="source", type=Path, required=True, metavar="PATH")
     sub.set_defaults(verb=_lock)
     sub = verbs.add_parser("list", help="one line a patch")
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(verb=_list)
     sub = verbs.add_parser("digest", help="print the digest of patches and plugin")
-    sub.add_argument("--vllm", metavar="VERSION")
+    which = sub.add_mutually_exclusive_group()
+    for product in PRODUCTS:
+        words = f"of the patches for this {product.shown}"
+        which.add_argument(f"--{product.key}", metavar="VERSION", help=words)
     sub.set_defaults(verb=_digest)
     sub = verbs.add_parser("check", help="check headers, series and lock")
     sub.set_defaults(verb=_check)

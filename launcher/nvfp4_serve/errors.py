@@ -9,7 +9,8 @@ ServeError
  ├── DoesNotFitError   40   the plan does not fit this machine
  ├── EngineError       50   the engine cannot be installed, started or stopped
  ├── NotRightError     51   the engine started, and its answers are not right
- └── PatchError        60   a patch does not apply, or the tree is not what it should be
+ ├── PatchError        60   a patch does not apply, or the tree is not what it should be
+ └── QuantizeError     70   quantizing failed, or did not do what was asked
 """
 
 import enum
@@ -31,6 +32,7 @@ class ExitCode(enum.IntEnum):
     ENGINE = 50
     NOT_RIGHT = 51
     PATCH = 60
+    QUANTIZE = 70
     INTERRUPTED = 130
 
 
@@ -106,3 +108,9 @@ class PatchError(ServeError):
     """A patch does not apply, or a patched tree is not what its lock says."""
 
     exit_code = ExitCode.PATCH
+
+
+class QuantizeError(ServeError):
+    """Quantizing failed, or what it wrote is not what was asked for."""
+
+    exit_code = ExitCode.QUANTIZE

@@ -5,6 +5,8 @@ from typing import Final
 
 #: The vLLM that the patches, the flags and the pinned packages are for.
 VLLM_VERSION: Final = "0.32.0"
+#: The ModelOpt that the patches and the pinned packages of the quantizer are for.
+MODELOPT_VERSION: Final = "0.47.0"
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 #: A wheel carries the top-level data folders here (see ``pyproject.toml``).

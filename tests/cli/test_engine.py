@@ -107,3 +107,22 @@ def _write_engine_without_python(home: Path) -> Engine:
     engine.folder.mkdir(parents=True)
     write_manifest(engine, engine.folder)
     return engine
+
+
+def test_status_says_that_there_is_no_quantizer_and_what_installs_it(
+    tmp_path: Path,
+) -> None:
+    done = run(tmp_path, "status", "--flavour", "cpu")
+
+    assert "quantizer none; the first `quantize` installs it\n" in done.stdout
+
+
+def test_a_quantizer_that_cannot_be_installed_is_called_by_its_name(
+    tmp_path: Path,
+) -> None:
+    done = run(tmp_path, "install", "--flavour", "quantizer")
+
+    assert done.returncode == ExitCode.ENGINE
+    assert "installing the quantizer nvidia-modelopt 0.47.0" in done.stderr
+    assert "error: The quantizer was not installed: installing torch" in done.stderr
+    assert run(tmp_path, "status", "--json").stdout.count('"engines": []') == 1

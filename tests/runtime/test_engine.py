@@ -13,12 +13,15 @@ import pytest
 from nvfp4_serve.errors import EngineError, ExitCode, PatchError
 from nvfp4_serve.runtime.engine import (
     find_engine,
+    in_use,
     install_engine,
     list_engines,
     list_unfinished,
     remove_engine,
     verify_engine,
 )
+from nvfp4_serve.runtime.folders import lock_of
+from nvfp4_serve.runtime.lock import exclusive_or_not
 from nvfp4_serve.runtime.proc import read_process
 from stand_in import quiet, running
 from tiny_engine import Tiny, make_tiny
@@ -482,3 +485,16 @@ def test_a_damaged_manifest_is_said_so(tiny: Tiny) -> None:
         find_engine(tiny.spec)
 
     assert f"engine remove {made.id}" in caught.value.fix
+
+
+def test_what_is_in_use_is_kept_from_being_removed_and_shared_by_all_its_users(
+    tiny: Tiny,
+) -> None:
+    made = install_engine(tiny.spec, quiet)
+    lock = lock_of(made.folder.parent, made.id)
+
+    with in_use(made), in_use(made), exclusive_or_not(lock) as could_be_removed:
+        assert not could_be_removed
+
+    with exclusive_or_not(lock) as could_be_removed:
+        assert could_be_removed

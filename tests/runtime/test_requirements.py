@@ -3,7 +3,12 @@ import re
 import pytest
 
 from nvfp4_serve.errors import EngineError
-from nvfp4_serve.runtime.identity import FLAVOURS, engine_spec, flavour_of
+from nvfp4_serve.runtime.identity import (
+    FLAVOURS,
+    engine_spec,
+    flavour_of,
+    quantizer_spec,
+)
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -47,3 +52,14 @@ def test_a_plan_for_another_engine_is_refused() -> None:
 
     with pytest.raises(EngineError, match=r"`vllm==0\.33\.0`"):
         flavour_of("vllm==0.33.0")
+
+
+def test_the_quantizer_is_pinned_with_hashes_and_leaves_torch_to_its_own_step() -> None:
+    spec = quantizer_spec()
+    text = spec.requirements.read_text()
+    names = re.findall(r"^([a-z0-9-]+)==", text, flags=re.MULTILINE)
+
+    assert f"\n{spec.distribution}=={spec.version} " in text
+    assert "torch" not in names
+    assert text.count("--hash=sha256:") >= len(names) > 40
+    assert (spec.series.parent / "modelopt" / spec.version / "lock.json").exists()

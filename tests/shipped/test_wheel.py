@@ -70,3 +70,13 @@ def test_it_would_make_the_same_engine_as_the_checkout(installed: Path) -> None:
     here = ["-I", str(TOP / "patches/series.py"), "digest"]
 
     assert run(installed, *digest) == run(installed, *here) != ""
+
+
+def test_it_would_make_the_same_quantizer_as_the_checkout(installed: Path) -> None:
+    words = ("digest", "--modelopt", "0.47.0")
+    digest = ["-I", str(installed / "nvfp4_serve/_data/patches/series.py"), *words]
+    here = ["-I", str(TOP / "patches/series.py"), *words]
+
+    assert run(installed, *digest) == run(installed, *here) != ""
+    assert (installed / "nvfp4_serve/quantize/worker.py").is_file()
+    assert (installed / "nvfp4_serve/_data/requirements/quantizer.txt").is_file()

@@ -67,11 +67,22 @@ class Environment:
 MODELOPT_0_37: Final = Environment("modelopt 0.37.0", "producer-modelopt-0.37")
 #: Has it too, and is the last version for transformers 4.
 MODELOPT_0_43: Final = Environment("modelopt 0.43.0", "producer-modelopt-0.43")
-MODELOPT_0_47: Final = Environment("modelopt 0.47.0", "producer")
+#: With the transformers of Model-Optimizer#1323, which it was not made for.
+MODELOPT_0_43_TRANSFORMERS_5: Final = Environment(
+    "modelopt 0.43.0", "producer-modelopt-0.43-transformers-5"
+)
+#: The one that `nvfp4-serve quantize` runs.
+MODELOPT_0_47: Final = Environment("modelopt 0.47.0", "quantizer")
 LLM_COMPRESSOR: Final = Environment(
     "llm-compressor 0.14.0.1", "producer-llm-compressor-0.14"
 )
-ENVIRONMENTS: Final = (MODELOPT_0_37, MODELOPT_0_43, MODELOPT_0_47, LLM_COMPRESSOR)
+ENVIRONMENTS: Final = (
+    MODELOPT_0_37,
+    MODELOPT_0_43,
+    MODELOPT_0_43_TRANSFORMERS_5,
+    MODELOPT_0_47,
+    LLM_COMPRESSOR,
+)
 
 
 def digest(*parts: bytes) -> str:

