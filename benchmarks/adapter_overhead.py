@@ -66,11 +66,11 @@ def measure_here(folder: Path, shape: Path) -> None:
     files = sorted(map(str, folder.glob("*.safetensors")))
     loader = DefaultModelLoader(LoadConfig(use_tqdm_on_load=False))
     source = loader.Source(str(folder), None)
-    plain = loader._get_weights_iterator
+    plain = loader._get_weights_iterator  # noqa: SLF001
     from nvfp4_serve_engine import adapter
 
     adapter.install()
-    adapted = loader._get_weights_iterator
+    adapted = loader._get_weights_iterator  # noqa: SLF001
     taken: dict[str, list[float]] = {"plain": [], "adapted": [], "hook": []}
     for _ in range(REPEATS):
         taken["plain"].append(_seconds(lambda: _load(plain(source))))

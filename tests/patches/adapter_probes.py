@@ -51,6 +51,22 @@ def _stream(
     return dict(loader.get_all_weights(_config(folder), model))
 
 
+def expert_filter(folder: Path) -> str:
+    """Whether a process that has some of the experts gets theirs, and the rest."""
+    from vllm.model_executor.model_loader import get_model_loader
+
+    def stream(name: str) -> dict[str, torch.Tensor]:
+        loader = get_model_loader(LoadConfig())
+        loader.local_expert_ids = {1, 2}
+        return dict(loader.get_all_weights(_config(folder / name), SimpleNamespace()))
+
+    known = stream("known")
+    assert any(".experts.1." in name for name in known)
+    assert not any(".experts.0." in name for name in known)
+    found = [_same(known, stream(each)) for each in OTHERS]
+    return next((each for each in found if each != "the same"), "the same")
+
+
 def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
     if one.keys() != other.keys():
         return f"other names: {sorted(one.keys() ^ other.keys())[:4]}"
@@ -191,6 +207,7 @@ def main(folder: Path, report: Path) -> None:
         "layouts": {each: _same(known, _stream(folder / each)) for each in OTHERS},
         "threads": _same(known, _stream(b, enable_multithread_load=True)),
         "second source": _same(two, _stream(folder / "known", second=b)),
+        "expert filter": expert_filter(folder),
         "corrupt": _outcome(lambda: _stream(folder / "leaked")),
         "refused": {each: refused(each, b) for each in formats},
         "let through": {each: refused(each, folder / "known") for each in formats},

@@ -52,6 +52,10 @@ def test_threads_make_no_difference(seen: dict[str, Any]) -> None:
     assert seen["threads"] == "the same"
 
 
+def test_a_process_gets_the_experts_that_are_its_own(seen: dict[str, Any]) -> None:
+    assert seen["expert filter"] == "the same"
+
+
 def test_a_second_source_is_adapted_by_itself(seen: dict[str, Any]) -> None:
     assert seen["second source"] == "the same"
 

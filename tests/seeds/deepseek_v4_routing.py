@@ -27,8 +27,9 @@ def routing(quantization: dict[str, object], layers: int) -> list[bool]:
     model = SimpleNamespace(quantization_config=quantization, expert_dtype="fp4")
     text = SimpleNamespace(num_hidden_layers=layers)
     config = SimpleNamespace(hf_config=model, hf_text_config=text)
-    vllm_config = SimpleNamespace(model_config=config)
-    vars(module)["get_current_vllm_config"] = lambda: vllm_config
+    module.__dict__["get_current_vllm_config"] = lambda: SimpleNamespace(
+        model_config=config
+    )
     chosen = module.DeepseekV4FP8Config.from_config(quantization)
     prefixes = [f"model.layers.{number}.ffn.experts" for number in range(layers + 1)]
     return [chosen._is_nvfp4_expert_layer(prefix) for prefix in prefixes]

@@ -112,8 +112,8 @@ def not_covered(load_format: str, names: Iterable[str]) -> RewriteError:
     """Return the error of a load format whose stream is not ours to rewrite."""
     return RewriteError(
         f"The load format {load_format} cannot serve this checkpoint: its tensors are "
-        "stored in a layout that has to be rewritten.",
+        "not stored in the layout that vLLM knows, and nothing rewrites them there.",
         evidence=sorted(names)[:4],
-        fix="Copy it into a folder and use `--load-format auto`, or make it right for "
-        "good: `nvfp4-serve repair SRC DST`.",
+        fix="Copy it into a folder; `nvfp4-serve inspect` says whether `--load-format "
+        "auto` serves it, and `nvfp4-serve repair SRC DST` makes it right for good.",
     )
