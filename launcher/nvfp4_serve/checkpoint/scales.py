@@ -172,7 +172,7 @@ def _scales_differ(evidence: Evidence) -> Iterator[Finding]:
             f"({len(wrong):,} of {len(pairs):,} pairs that were read differ). On a GPU "
             "vLLM has one scale for both, so one of the two weights is multiplied by "
             f"up to {_ratio(worst):.3g} too much or too little; it says so in its log "
-            "only. On the CPU each keeps its own.",
+            "only, and `plan` refuses it there. On the CPU each keeps its own.",
             "Export again with nvidia-modelopt 0.47, which gives both the same scale.",
         )
 

@@ -4,6 +4,7 @@ from pathlib import PurePath
 from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.plan.scales import SCALED_WRONGLY
 from nvfp4_serve.plan.types import Expect
 
 _SCHEMES: Final = frozenset({"NVFP4", "W4A16_NVFP4"})
@@ -34,7 +35,7 @@ def expect(layout: Layout, *, on_gpu: bool) -> Expect:
         must.append(_ADAPTED)
     return Expect(
         log_must=tuple(must),
-        log_must_not=(_EMULATION,),
+        log_must_not=(_EMULATION, *(SCALED_WRONGLY if on_gpu else ())),
         canary=str(PurePath(layout.folder) / "canary.json") if layout.folder else None,
     )
 

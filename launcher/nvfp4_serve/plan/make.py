@@ -17,6 +17,7 @@ from nvfp4_serve.plan.flags import (
 )
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
+from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
@@ -37,7 +38,8 @@ def make_plan(
     Raises:
         DoesNotFitError: With the arithmetic.
         UsageError: A flag of the user's cannot be passed on, or not for this layout.
-        CheckpointError: Its config cannot be put right on a command line.
+        CheckpointError: Its config cannot be put right on a command line, or a GPU
+            would scale its weights wrongly.
     """
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
@@ -47,6 +49,7 @@ def make_plan(
     check_experts(layout, request.extra, spellings)
     overlaid = lay_over(layout, request.extra, wishes.quantization)
     check_widths(layout, wishes)
+    check_scales(layout, on_gpu=bool(host.gpus))
     sized = _size(layout, host, request, wishes, asked)
     name = request.served_model_name or _default_name(layout)
     every = (
