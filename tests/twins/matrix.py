@@ -236,7 +236,7 @@ def _judged(
 
 def _refusal_of(error: LoadError) -> str:
     """Return whether our own code said no, or vLLM did not come up."""
-    ours = ("RewriteError", "LayoutError", "ScaleError")
+    ours = ("RewriteError", "ScaleError")
     return "refused" if str(error).startswith(ours) else "does not start"
 
 

@@ -27,9 +27,6 @@ _W4A4: Final = (
     "NVFP4_EXPERTS_ONLY_CFG",
     "NVFP4_MLP_ONLY_CFG",
     "NVFP4_OMLP_ONLY_CFG",
-    "NVFP4_FOUR_OVER_SIX_CFG",
-    "NVFP4_W4A4_WEIGHT_MSE_FP8_SWEEP_CFG",
-    "NVFP4_W4A4_WEIGHT_LOCAL_HESSIAN_CFG",
     "MAMBA_MOE_NVFP4_AGGRESSIVE_CFG",
     "MAMBA_MOE_NVFP4_CONSERVATIVE_CFG",
 )
@@ -40,6 +37,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
 
 _SMOOTHED: Final = "no vLLM serves its pre-scaled weights (vllm#45333)"
 _BLOCK: Final = "it writes blocks of 32, and vLLM loads blocks of 16"
+_STATIC: Final = "its search for scales needs triton and a GPU; we quantize on the CPU"
 _KV_ONLY: Final = "it quantizes the KV cache alone, no weight"
 #: What ModelOpt has and we refuse, and why.
 REFUSED: Final[Mapping[str, str]] = MappingProxyType(
@@ -48,6 +46,9 @@ REFUSED: Final[Mapping[str, str]] = MappingProxyType(
         "NVFP4_AWQ_CLIP_CFG": _SMOOTHED,
         "NVFP4_AWQ_FULL_CFG": _SMOOTHED,
         "NVFP4_SVDQUANT_DEFAULT_CFG": _SMOOTHED,
+        "NVFP4_FOUR_OVER_SIX_CFG": _STATIC,
+        "NVFP4_W4A4_WEIGHT_MSE_FP8_SWEEP_CFG": _STATIC,
+        "NVFP4_W4A4_WEIGHT_LOCAL_HESSIAN_CFG": _STATIC,
         "NVFP4_MLP_WEIGHT_ONLY_CFG": _BLOCK,
         "W4A8_NVFP4_FP8_CFG": _BLOCK,
         "NVFP4_FP8_MHA_CONFIG": "vLLM does not read its quantizers of attention",
