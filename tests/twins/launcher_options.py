@@ -24,7 +24,4 @@ def options_of(layout: Layout) -> dict[str, object]:
             options[name] = json.loads(value)
         elif flag in _TEXT:
             options[name] = value
-    if layout.overlay is not None:
-        config = dict(layout.overlay.quantization_config)
-        options.setdefault("hf_overrides", {"quantization_config": config})
     return options
