@@ -26,6 +26,7 @@ def main() -> int:
         "startup": (),
         "launcher_overhead": (),
         "cpu_tokens": tokens,
+        "adapter_overhead": ("--engine", str(engine.python)),
     }
     failed = [name for name, words in benchmarks.items() if not _run(name, words)]
     if failed:
