@@ -27,6 +27,7 @@ def main() -> int:
         "launcher_overhead": (),
         "repair_speed": (),
         "cpu_tokens": tokens,
+        "adapter_overhead": ("--engine", str(engine.python)),
     }
     failed = [name for name, words in benchmarks.items() if not _run(name, words)]
     if failed:

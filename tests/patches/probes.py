@@ -185,19 +185,48 @@ def nvfp4_unloaded_scales() -> str:
 def _unloaded_experts() -> str:
     """Experts that were registered must be told of their layer's parameters."""
     told: list[torch.nn.Module] = []
+    registered = oracle.NvFp4MoeBackend.REGISTERED
+    layer, _ = _expert_layer(backend=registered, told=told, use_a16=False)
+    return "right" if told == [layer] else "the experts were not told"
+
+
+def _expert_layer(
+    *, backend: Any, told: list[torch.nn.Module], use_a16: bool
+) -> tuple[torch.nn.Module, Any]:
+    """Return experts with the parameters that vLLM makes for them, and their method."""
     method = object.__new__(modelopt.ModelOptNvFp4FusedMoE)
     method.quant_config = SimpleNamespace(
         is_checkpoint_nvfp4_serialized=True, group_size=16
     )
     method.moe = SimpleNamespace(is_act_and_mul=True)
     method.use_global_sf = False
-    method.nvfp4_backend = oracle.NvFp4MoeBackend.REGISTERED
+    method.use_a16 = use_a16
+    method.nvfp4_backend = backend
     method.experts_cls = SimpleNamespace(weights_created=told.append)
     layer = torch.nn.Module()
     method.create_weights(
         layer, 2, COLS, 32, torch.bfloat16, weight_loader=_load, global_num_experts=2
     )
-    return "right" if told == [layer] else "the experts were not told"
+    return layer, method
+
+
+def w4a16_experts_without_input_scales() -> str:
+    """Load tracking must ask for input scales where there are some: in W4A4."""
+    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+
+    found = {}
+    for use_a16 in (True, False):
+        backend = oracle.NvFp4MoeBackend.MARLIN
+        layer, method = _expert_layer(backend=backend, told=[], use_a16=use_a16)
+        layer.quant_method = method
+        loaded = {name for name, _ in layer.named_parameters() if "input" not in name}
+        try:
+            DefaultModelLoader.track_weights_loading(None, layer, loaded, True)
+        except ValueError as error:
+            found[use_a16] = str(error)
+    if True in found:
+        return f"W4A16: {found[True]}"
+    return "right" if "w13_input_scale" in found.get(False, "") else "W4A4 is let by"
 
 
 def engine_core_plugins_first() -> str:
@@ -341,6 +370,7 @@ def modelopt_legacy_w4a16() -> str:
 
 
 PROBES = (
+    w4a16_experts_without_input_scales,
     deepseek_v4_mega_moe_nvfp4,
     deepseek_v4_mtp_formats,
     modelopt_legacy_w4a16,
