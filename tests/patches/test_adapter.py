@@ -126,8 +126,8 @@ def test_a_legacy_w4a16_answers_as_the_same_words_in_config_json(
     assert bench.run(legacy, _PROMPTS) == known
 
 
-def test_vllms_own_tracking_lets_a_w4a16_checkpoint_through(
-    bench: Bench, folder: Path, known: tuple[EngineAnswer, ...], tmp_path: Path
+def test_vllms_own_tracking_asks_only_w4a16_linear_layers_for_what_they_lack(
+    bench: Bench, folder: Path, tmp_path: Path
 ) -> None:
     w4a16 = copy_as(folder / "known", tmp_path / "w4a16", _as_w4a16)
     config = json.loads((w4a16 / "config.json").read_text())
@@ -135,4 +135,9 @@ def test_vllms_own_tracking_lets_a_w4a16_checkpoint_through(
     del config["quantization_config"]["config_groups"]["group_0"]["input_activations"]
     (w4a16 / "config.json").write_text(json.dumps(config))
 
-    assert bench.run(w4a16, _PROMPTS, options=_TRACKED) == known
+    with pytest.raises(LoadError, match="were not initialized") as caught:
+        bench.run(w4a16, _PROMPTS, options=_TRACKED)
+
+    first = str(caught.value).splitlines()[0]
+    assert "qkv_proj.input_scale" in first
+    assert "experts" not in first
