@@ -13,6 +13,7 @@ from checkpoint.builders import (
     modelopt_moe,
     write_checkpoint,
 )
+from checkpoint.test_scales import EXPERTS, write_scales
 from nvfp4_serve.errors import ExitCode
 from repair.foreign import projection_first
 
@@ -40,6 +41,17 @@ def test_prints_the_folder_and_says_on_stderr_what_goes_on(
     assert done.stdout == f"{tmp_path / 'dst'}\n"
     assert done.stderr.splitlines()[-1] == "verifying"
     assert (tmp_path / "dst" / "nvfp4-serve-repair.json").exists()
+
+
+def test_says_what_a_repair_does_not_change(tmp_path: Path, foreign: Path) -> None:
+    write_scales(foreign, {f"{EXPERTS}.up_proj.1.weight_scale_2": 1.25})
+
+    done = run(foreign, tmp_path / "dst")
+
+    assert done.returncode == ExitCode.OK
+    (warning,) = (x for x in done.stderr.splitlines() if x.startswith("warning:"))
+    assert f"{EXPERTS}.1.up_proj.weight_scale_2" in warning
+    assert "1.25" in warning
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(

@@ -9,6 +9,7 @@ import click
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.cli.interrupts import interrupts
+from nvfp4_serve.cli.report import warn
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.repair import free_room, plan_repair, report, run_repair
 from nvfp4_serve.units import format_bytes
@@ -35,6 +36,8 @@ def repair(
         planned = plan_repair(checkpoint, read_layout(checkpoint))
         if not dry_run:
             done = run_repair(planned, target, say)
+            # What is still to be said of it: names and config are not everything.
+            warn(read_layout(read_checkpoint(str(target.absolute()))))
             click.echo(json.dumps(done, indent=2) if as_json else target)
             return
         free = free_room(planned, target, say)

@@ -19,6 +19,11 @@ def refuse(layout: Layout) -> None:
             evidence=tuple(f"{f.id}: {f.message}" for f in errors),
             fix=" ".join(dict.fromkeys(f.fix for f in errors)),
         )
+    warn(layout)
+
+
+def warn(layout: Layout) -> None:
+    """Print the findings of ``layout``."""
     for finding in layout.findings:
         click.echo(f"{finding.severity}: {finding.message}", err=True)
         click.echo(f"hint: {finding.fix}", err=True)
