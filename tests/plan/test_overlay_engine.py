@@ -111,7 +111,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         pytest.param(
             projection_first,
             ("--", "--hf-overrides", '{"max_position_embeddings": 2048}'),
-            "stored tensors are read as",
+            "tensors are shown to vLLM under the layout that it knows",
             id="foreign-names-and-the-users-own-keys",
         ),
     ],

@@ -46,6 +46,19 @@ def test_a_number_of_gpus_that_cuts_between_blocks_is_taken() -> None:
     assert len(plan(FOUR, "--tensor-parallel-size", "2").gpus) == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.linear_attn.out_proj",
+        "backbone.layers.0.mixer.out_proj",
+        "model.layers.0.mlp.shared_experts.down_proj",
+    ],
+)
+def test_every_layer_that_is_cut_along_its_input_counts(name: str) -> None:
+    with pytest.raises(DoesNotFitError, match="would be cut"):
+        plan(FOUR, "--tensor-parallel-size", "4", EP, input_widths={name: 96})
+
+
 def test_expert_parallelism_leaves_experts_whole() -> None:
     assert len(plan(FOUR, "--tensor-parallel-size", "4", EP).gpus) == 4
     with pytest.raises(DoesNotFitError):

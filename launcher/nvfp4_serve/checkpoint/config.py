@@ -166,7 +166,7 @@ def _claim(
         experts=_upper(said.moe_quant_algo),
         group_sizes=tuple(sorted(size for size in sizes if size is not None)),
         quantizes_inputs=_quantizes_inputs(algorithm, groups),
-        ignore=_ignored(names),
+        ignore=_ignored(names, in_legacy=names is legacy or file == QUANT_CONFIG),
         layers={
             name: layer.quant_algo.upper()
             for name, layer in (names.quantized_layers or {}).items()
@@ -189,13 +189,18 @@ def _method(said: Quantization) -> str | None:
     return said.quant_method.lower().replace("compressed_tensors", "compressed-tensors")
 
 
-def _ignored(said: Quantization) -> tuple[str, ...]:
-    lists = (
-        said.ignore,
-        said.exclude_modules,
-        said.modules_to_not_convert,
-        said.ignored_layers,
-    )
+def _ignored(said: Quantization, *, in_legacy: bool) -> tuple[str, ...]:
+    """Return what is excluded, under the keys that vLLM reads, and no others.
+
+    vLLM 0.32.0, ``quantization/modelopt.py`` and ``compressed_tensors.py``,
+    ``from_config``; DeepSeek-V4 reads two of the others in two places.
+    """
+    method = _method(said) or ""
+    if in_legacy:
+        return said.exclude_modules or ()
+    if method.startswith("modelopt") or method == "compressed-tensors":
+        return said.ignore or ()
+    lists = (said.ignore, said.modules_to_not_convert, said.ignored_layers)
     return tuple(name for names in lists for name in names or ())
 
 

@@ -4,13 +4,13 @@ Each correction takes the evidence and the config so far, changes the config, an
 a sentence for each change. Only what is certain is corrected.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nvfp4_serve.checkpoint.config import QUANT_CONFIG
 from nvfp4_serve.checkpoint.encodings import NVFP4, Encoding
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.layers import ignored_names, layer_of
 from nvfp4_serve.checkpoint.mismatches import lacks, severity_of, undeclared_draft
 
 #: As msgspec and json read it.
@@ -20,12 +20,6 @@ FP8_CACHE: Final = {"dynamic": False, "num_bits": 8, "type": "float"}
 #: Keys of hf_quant_config.json that config.json has under another name, or not.
 _LEGACY_ONLY: Final = ("exclude_modules", "quant_algo", "kv_cache_quant_algo")
 _DRAFT: Final = "mtp.*"
-#: Projections that vLLM puts into one layer; all of them are packed, or none.
-_TOGETHER: Final = (
-    frozenset({"q_proj", "k_proj", "v_proj"}),
-    frozenset({"gate_proj", "up_proj"}),
-)
-_EXPERT: Final = re.compile(r"\.experts(\.|$)")
 
 
 def from_legacy(evidence: Evidence) -> tuple[Config, list[str]] | None:
@@ -96,8 +90,8 @@ def plain_modules(evidence: Evidence, config: Config) -> Iterator[str]:
         for s in evidence.stored_as(Encoding.PLAIN)
         if lacks(s, evidence) and severity_of(s) is not None
     ]
-    layers = {_layer(seen) for seen in packed}
-    if not plain or not packed or any(_layer(seen) in layers for seen in plain):
+    layers = {layer_of(seen) for seen in packed}
+    if not plain or not packed or any(layer_of(seen) in layers for seen in plain):
         return
     names = list(dict.fromkeys(name for seen in plain for name in ignored_names(seen)))
     if claim.family == "modelopt" and hides(names, packed):
@@ -123,14 +117,6 @@ def draft_experts(evidence: Evidence, config: Config) -> Iterator[str]:
         )
 
 
-def ignored_names(seen: Seen) -> Iterator[str]:
-    """Yield the layer of all experts, and any other module as it is."""
-    if _EXPERT.search(seen.group.name):
-        yield seen.group.name.partition(".experts")[0] + ".experts"
-    else:
-        yield from seen.group.members
-
-
 def hides(ignore: list[str], packed: list[Seen]) -> bool:
     """Return whether vLLM would take a packed module for one that is ignored.
 
@@ -142,16 +128,6 @@ def hides(ignore: list[str], packed: list[Seen]) -> bool:
     names += [n.replace(old, new) for n in names for old, new in fused if old in n]
     text = "\n".join(names)
     return any(part in text for part in ignore)
-
-
-def _layer(seen: Seen) -> str:
-    """Return the layer of vLLM's that the modules are a part of."""
-    name = seen.group.name
-    if _EXPERT.search(name):
-        return next(ignored_names(seen))
-    parent, _, own = name.rpartition(".")
-    together = next((names for names in _TOGETHER if own in names), None)
-    return f"{parent}.{'+'.join(sorted(together))}" if together else name
 
 
 CORRECTIONS: Final[tuple[Callable[[Evidence, Config], Iterator[str]], ...]] = (

@@ -4,11 +4,11 @@ Part of ``findings``. Every check asks ``Seen.expected``, what the config says o
 very module: ``expected`` has the table.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from nvfp4_serve.checkpoint.config import Claim
+from nvfp4_serve.checkpoint.config import Claim, quantization_section
 from nvfp4_serve.checkpoint.encodings import (
     FOREIGN,
     NVFP4,
@@ -148,8 +148,11 @@ def undeclared_draft(evidence: Evidence) -> list[Seen]:
         return []
     experts = [s for s in evidence.stored_as(Encoding.MXFP4) if s.label == "mtp"]
     experts = [seen for seen in experts if ".experts." in seen.group.name]
-    # The engine asks for each prediction layer; exports except all of them together.
-    if any(fnmatchcase("mtp.0.ffn.experts", pattern) for pattern in claim.ignore):
+    # The engine asks for each prediction layer, of this key alone; exports except all
+    # of them together.
+    section = quantization_section(evidence.checkpoint.config)
+    ignore = section.get("ignore") if isinstance(section, Mapping) else None
+    if any(fnmatchcase("mtp.0.ffn.experts", str(pattern)) for pattern in ignore or ()):
         return []
     return experts
 

@@ -15,10 +15,10 @@ from nvfp4_serve.checkpoint.corrections import (
     Config,
     from_legacy,
     hides,
-    ignored_names,
 )
 from nvfp4_serve.checkpoint.encodings import FOREIGN, QUANTIZED, Encoding, weight_of
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
+from nvfp4_serve.checkpoint.layers import ignored_names
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
 from nvfp4_serve.checkpoint.types import Overlay
 

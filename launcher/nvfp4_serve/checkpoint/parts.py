@@ -6,8 +6,9 @@ Part of ``findings``.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nvfp4_serve.checkpoint.encodings import QUANTIZED, Encoding
+from nvfp4_serve.checkpoint.encodings import QUANTIZED, Encoding, is_linear
 from nvfp4_serve.checkpoint.evidence import Evidence
+from nvfp4_serve.checkpoint.layers import layer_of
 from nvfp4_serve.checkpoint.lists import named
 from nvfp4_serve.checkpoint.types import Finding, Severity
 
@@ -57,6 +58,27 @@ def _quantized_embeddings(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _split_layers(evidence: Evidence) -> Iterator[Finding]:
+    """Check layers of which a part is packed and another is not.
+
+    vLLM 0.32.0, ``quant_utils.py``, ``is_layer_skipped``: "Detected some but not all
+    shards of ... are quantized".
+    """
+    packed = {layer_of(seen): seen for seen in evidence.stored_as(*QUANTIZED)}
+    for seen in evidence.stored_as(Encoding.PLAIN):
+        other = packed.get(layer_of(seen))
+        if other is None or not is_linear(seen.group):
+            continue
+        yield Finding(
+            "split-layer",
+            Severity.ERROR,
+            f"{named([other])} and {named([seen])} are one layer in vLLM; the first "
+            f"are {other.encoding}, the second plain.",
+            "Quantize all projections of a layer or none, and export again.",
+        )
+        return
+
+
 def _leftover_experts(evidence: Evidence) -> Iterator[Finding]:
     """Check plain fused experts beside packed ones of the same layer.
 
@@ -87,5 +109,6 @@ def _leftover_experts(evidence: Evidence) -> Iterator[Finding]:
 PARTS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     _quantized_router,
     _quantized_embeddings,
+    _split_layers,
     _leftover_experts,
 )

@@ -14,14 +14,15 @@ TRACKED: Final = Choice(
     "serves whatever was in that memory.",
     "vLLM 0.32.0, model_loader/default_loader.py, track_weights_loading",
 )
-#: The load formats whose loader takes that key; others refuse to start with it.
-#: vLLM 0.32.0, model_loader/__init__.py, _LOAD_FORMAT_TO_MODEL_LOADER.
+#: The load formats of safetensors whose loader takes that key; the loaders of others
+#: refuse to start with it. vLLM 0.32.0, model_loader/__init__.py,
+#: _LOAD_FORMAT_TO_MODEL_LOADER.
 _TRACKING: Final = frozenset(
-    {None, "auto", "hf", "safetensors", "fastsafetensors", "instanttensor"}
+    {None, "auto", "hf", "safetensors", "fastsafetensors", "instanttensor", "mistral"}
 )
 #: The load formats whose streams the adapter stands in front of: those that read
 #: safetensors as they were written. patches/plugin, nvfp4_serve_engine/adapter.py.
-_ADAPTED: Final = _TRACKING | {"mistral", "runai_streamer"}
+_ADAPTED: Final = _TRACKING | {"runai_streamer"}
 #: Layouts of which vLLM registers the very parameters that are stored, once the
 #: adapter has renamed what it has to.
 _COMPLETE: Final = frozenset(

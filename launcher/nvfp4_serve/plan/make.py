@@ -1,5 +1,6 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
+from dataclasses import replace
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from nvfp4_serve.plan.flags import (
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.scales import check_scales
-from nvfp4_serve.plan.types import Budget, Mount, Plan, Request, Status
+from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 
@@ -51,35 +52,25 @@ def make_plan(
     check_widths(layout, wishes)
     check_scales(layout, on_gpu=bool(host.gpus))
     sized = _size(layout, host, request, wishes, asked)
-    name = request.served_model_name or _default_name(layout)
     every = (
-        *_common(layout, request, name, sized.longest),
+        *_common(layout, request, sized.longest),
         *sized.choices,
         *expert_choices(layout, sized.gpus, asked),
         *tracking_choices(layout, wishes.load_format),
     )
     choices = [choice for choice in every if choice.name not in asked]
     choices += overlaid.choices
+    reasons = (
+        *adapted,
+        *(choice.reason for choice in choices),
+        *user_reasons(overlaid.extra),
+    )
+    plan = _plan(layout, request, engine, sized, reasons)
     words = [word for choice in choices if choice.is_flag for word in choice.words]
-    return Plan(
-        recipe_id=None,
-        status=Status.INFERRED,
-        engine=engine,
-        image=None,
-        served_model_name=name,
+    return replace(
+        plan,
         argv=(layout.folder or layout.model, *words, *overlaid.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
-        gpus=tuple(gpu.uuid for gpu in sized.gpus),
-        mounts=_mounts(layout),
-        bind=_address(request.host, request.port),
-        shm_bytes=0,
-        budget=sized.budget,
-        expect=expect(layout, on_gpu=bool(sized.gpus)),
-        because=(
-            *adapted,
-            *(choice.reason for choice in choices),
-            *user_reasons(overlaid.extra),
-        ),
     )
 
 
@@ -90,6 +81,32 @@ class _Sized(NamedTuple):
     budget: Budget
     longest: int | None
     choices: tuple[Choice, ...]
+
+
+def _plan(
+    layout: Layout,
+    request: Request,
+    engine: str,
+    sized: _Sized,
+    reasons: tuple[Reason, ...],
+) -> Plan:
+    """Return the plan but for its command line and its environment."""
+    return Plan(
+        recipe_id=None,
+        status=Status.INFERRED,
+        engine=engine,
+        image=None,
+        served_model_name=request.served_model_name or _default_name(layout),
+        argv=(),
+        env=(),
+        gpus=tuple(gpu.uuid for gpu in sized.gpus),
+        mounts=_mounts(layout),
+        bind=_address(request.host, request.port),
+        shm_bytes=0,
+        budget=sized.budget,
+        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        because=reasons,
+    )
 
 
 def _size(
@@ -113,8 +130,9 @@ def _mounts(layout: Layout) -> tuple[Mount, ...]:
 
 
 def _common(
-    layout: Layout, request: Request, name: str, longest: int | None
+    layout: Layout, request: Request, longest: int | None
 ) -> tuple[Choice, ...]:
+    name = request.served_model_name or _default_name(layout)
     choices = [
         Choice("--host", request.host, *_why_host(request.host)),
         Choice("--port", str(request.port), "Where requests go to.", "--port"),

@@ -10,8 +10,9 @@ from nvfp4_serve.plan.wishes import Wishes
 _BLOCK: Final = 16
 #: Layers that tensor parallelism cuts along their input features; vLLM 0.32.0,
 #: ``RowParallelLinear`` of its models, and ``FusedMoEConfig``,
-#: ``intermediate_size_per_partition``. Others are cut along the output, or whole.
-_CUT: Final = (".o_proj", ".down_proj", ".w2")
+#: ``intermediate_size_per_partition``; ``out_proj`` is that of linear attention and of
+#: Mamba 2.
+_CUT: Final = (".o_proj", ".out_proj", ".down_proj", ".w2")
 
 
 def too_narrow(layout: Layout, count: int, wishes: Wishes) -> tuple[str, ...]:
@@ -27,7 +28,7 @@ def too_narrow(layout: Layout, count: int, wishes: Wishes) -> tuple[str, ...]:
         f"{name}: {width} input features over {count} GPUs; each GPU's part must be a "
         f"multiple of {_BLOCK}"
         for name, width in layout.input_widths.items()
-        if name.endswith(_CUT) and not (wishes.expert_parallel and "expert" in name)
+        if name.endswith(_CUT) and not (wishes.expert_parallel and ".experts." in name)
         if count > 1 and width % (count * _BLOCK)
     )
 
