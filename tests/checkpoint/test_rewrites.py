@@ -19,6 +19,7 @@ from checkpoint.builders import (
 )
 from checkpoint.foreign_names import (
     fused_moe,
+    named_packed,
     packed_names,
     projection_first,
     state_dict,
@@ -81,6 +82,11 @@ CASES = {
     "D1-dots": (fused_moe(transposed=True, separator="."), "modelopt-fused"),
     "D2": (fused_moe(transposed=False), "modelopt-fused"),
     "D2-dots": (fused_moe(transposed=False, separator="."), "modelopt-fused"),
+    "D1-packed": (named_packed(fused_moe(transposed=True)), "modelopt-fused"),
+    "D2-packed": (
+        named_packed(fused_moe(transposed=False, separator=".")),
+        "modelopt-fused",
+    ),
     "packed-name": (packed_names(MOE), "modelopt-per-expert"),
     **{
         folder.name: (header(folder.name), None)
@@ -88,7 +94,7 @@ CASES = {
         if folder.is_dir()
     },
 }
-REFUSED = {
+REFUSED: dict[str, tuple[Tensors, str]] = {
     "C": (HALF, "modelopt-compressed-export"),
     "leak": (
         {**MOE, f"{EXPERTS}.1.down_proj.weight_quantizer._double_scale": ("F32", ())},
@@ -109,6 +115,37 @@ REFUSED = {
             f"{EXPERTS}.down_proj_bias": ("BF16", (3, 96)),
         },
         "modelopt-fused",
+    ),
+    "quantizers": (
+        {**MOE, f"{EXPERTS}.1.down_proj.input_quantizer.0._amax": ("F32", ())},
+        "unknown",
+    ),
+    "quantizers-fused": (
+        {**MOE, f"{EXPERTS}.up_proj_weight_quantizers.0._amax": ("F32", ())},
+        "unknown",
+    ),
+    "D-other-count": (
+        {
+            **fused_moe(transposed=False),
+            f"{EXPERTS}.down_proj": ("U8", (2, 96, 24)),
+            f"{EXPERTS}.down_proj_weight_scale": ("F8_E4M3", (2, 96, 3)),
+        },
+        "modelopt-fused",
+    ),
+    "D-empty": (
+        {
+            **fused_moe(transposed=False),
+            f"{EXPERTS}.down_proj": ("U8", (60_000_000, 0, 0)),
+            f"{EXPERTS}.down_proj_weight_scale": ("F8_E4M3", (60_000_000, 0, 0)),
+        },
+        "modelopt-fused",
+    ),
+    "D-empty-dots": (
+        {
+            f"{EXPERTS}.down_proj.weight": ("U8", (60_000_000, 0, 0)),
+            f"{EXPERTS}.down_proj.weight_scale": ("F8_E4M3", (60_000_000, 0, 0)),
+        },
+        "unknown",
     ),
     "D-no-scale": (
         without(fused_moe(transposed=True), "gate_up_proj_weight_scale"),
@@ -241,6 +278,57 @@ def test_sends_gpt_oss_to_the_format_that_vllm_knows(tmp_path: Path) -> None:
     assert [f.id for f in layout.findings] == ["fused-experts"]
     assert "vllm#46641" in layout.findings[0].message
     assert "MXFP4" in layout.findings[0].fix
+
+
+def test_speaks_of_biases_only_where_one_was_seen(tmp_path: Path) -> None:
+    tensors = REFUSED["D-no-scale"][0]
+
+    layout = layout_of(tmp_path, tensors, {"architectures": ["GptOssForCausalLM"]})
+
+    assert "bias" not in " ".join(f.message for f in layout.findings)
+    assert "not certain" in layout.findings[0].message
+
+
+def test_gives_the_tensors_whose_numbers_of_experts_differ(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, REFUSED["D-other-count"][0])
+
+    assert "different numbers of experts" in layout.findings[0].message
+    assert f"{EXPERTS}.gate_up_proj U8 [3, 96, 48]" in layout.findings[0].message
+    assert f"{EXPERTS}.down_proj U8 [2, 96, 24]" in layout.findings[0].message
+
+
+@pytest.mark.parametrize("separator", ["_", "."])
+@pytest.mark.parametrize("scale", ["U8", "F8_E8M0"])
+def test_takes_fused_mxfp4_experts_for_no_nvfp4(
+    tmp_path: Path, separator: str, scale: str
+) -> None:
+    tensors: dict[str, Stored] = {}
+    for name, rows, cols in (("gate_up_proj", 96, 96), ("down_proj", 96, 64)):
+        module = f"{EXPERTS}.{name}"
+        weight = module if separator == "_" else f"{module}.weight"
+        tensors[weight] = ("U8", (3, rows, cols // 2))
+        tensors[f"{module}{separator}weight_scale"] = (scale, (3, rows, cols // 32))
+        tensors[f"{module}{separator}bias"] = ("BF16", (3, rows))
+
+    layout = layout_of(tmp_path, tensors, {"architectures": ["GptOssForCausalLM"]})
+
+    assert kinds(tensors, "GptOssForCausalLM") == layout.rewrites == ()
+    assert layout.layout == "mxfp4"
+    assert not {f.id for f in layout.findings} & {"fused-experts", "unknown-layout"}
+
+
+@pytest.mark.parametrize(
+    "name", [f"{EXPERTS}.down_proj.٣.weight", "model.image_quantizer.weight"]
+)
+def test_takes_for_foreign_only_what_the_adapter_does(
+    tmp_path: Path, name: str
+) -> None:
+    tensors = {**MOE, name: ("BF16", (4, 4))}
+
+    layout = layout_of(tmp_path, tensors)
+
+    assert kinds(tensors, "Qwen3MoeForCausalLM") == layout.rewrites == ()
+    assert layout.layout == "modelopt-per-expert"
 
 
 def test_takes_two_orders_of_names_that_do_not_meet(tmp_path: Path) -> None:

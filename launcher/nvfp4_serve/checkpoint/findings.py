@@ -84,13 +84,24 @@ def _refused_names(evidence: Evidence) -> Iterator[Finding]:
     elif Encoding.FUSED in stored:
         name = "fused-experts"
     problem, fix = f"{refusal.problem} Seen: {some(refusal.evidence)}.", refusal.fix
-    if evidence.model.architecture == _GPT_OSS and name == "fused-experts":
+    is_gpt_oss = evidence.model.architecture == _GPT_OSS
+    if is_gpt_oss and name == "fused-experts" and _has_biases(evidence):
         problem = (
             "The experts of gpt-oss are NVFP4 with biases, all of them in one tensor; "
             "vLLM knows gpt-oss with MXFP4 experts only (vllm#46641)."
         )
         fix = "Serve the MXFP4 checkpoint that OpenAI published."
     yield Finding(name, Severity.ERROR, problem, fix)
+
+
+def _has_biases(evidence: Evidence) -> bool:
+    """Return whether a bias of experts was seen."""
+    return any(
+        t.suffix.endswith("bias")
+        for s in evidence.seen
+        for t in s.group.tensors
+        if ".experts" in s.group.name
+    )
 
 
 def _left_quantizers(evidence: Evidence) -> Iterator[Finding]:
