@@ -73,10 +73,7 @@ def _destroyed_scales(evidence: Evidence) -> Iterator[Finding]:
 def _refused_names(evidence: Evidence) -> Iterator[Finding]:
     """Say why no renaming makes it right; block scales have a finding of their own."""
     refusal, stored = evidence.loaded.refusal, evidence.loaded.stored
-    if Encoding.DESTROYED in evidence.encodings:
-        return
-    if refusal is None:
-        yield from _left_quantizers(evidence)
+    if Encoding.DESTROYED in evidence.encodings or refusal is None:
         return
     name = "stored-twice"
     if Encoding.QUANTIZER_STATE in stored | evidence.encodings:
@@ -102,20 +99,6 @@ def _has_biases(evidence: Evidence) -> bool:
         for t in s.group.tensors
         if ".experts" in s.group.name
     )
-
-
-def _left_quantizers(evidence: Evidence) -> Iterator[Finding]:
-    """Say which state has a name that no rewrite knows."""
-    seen = tuple(evidence.stored_as(Encoding.QUANTIZER_STATE))
-    if seen:
-        suffixes = sorted({t.suffix for s in seen for t in s.group.tensors})
-        yield Finding(
-            "leaked-quantizer-state",
-            Severity.ERROR,
-            f"{named(seen)} hold the state of a quantizer ({some(suffixes)}), which "
-            "an export should have turned into scales.",
-            _EXPORT_AGAIN,
-        )
 
 
 def _renamed(evidence: Evidence) -> Iterator[Finding]:
