@@ -14,7 +14,7 @@ mistral, instanttensor,  very iterator of vLLM
 fastsafetensors,
 runai_streamer
 the same from object     watched: the first tensor that a rewrite would change stops
-storage                  the load
+storage                  the load; a fused weight once its block scales came by
 modelexpress, tensorizer refused where the folder's safetensors files need a rewrite;
                          a warning where there are none to look at, as with a Hub id
 tensorizer by vLLM,      left alone: they hold what vLLM had in memory after loading
