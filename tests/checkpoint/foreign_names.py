@@ -57,6 +57,16 @@ def fused_moe(*, transposed: bool, separator: str = "_") -> dict[str, Stored]:
     return tensors
 
 
+def named_packed(tensors: Tensors) -> dict[str, Stored]:
+    """Return fused weights as ``weight_packed``, beside the scales of ModelOpt."""
+    return {
+        name + ("_packed" if name.endswith(".weight") else "_weight_packed")
+        if tensor[0] == "U8"
+        else name: tensor
+        for name, tensor in tensors.items()
+    }
+
+
 def with_experts_apart(
     tensors: Tensors, expert: int, change: Callable[[Tensors], dict[str, Stored]]
 ) -> dict[str, Stored]:

@@ -19,6 +19,7 @@ from checkpoint.builders import (
 )
 from checkpoint.foreign_names import (
     fused_moe,
+    named_packed,
     packed_names,
     projection_first,
     state_dict,
@@ -81,6 +82,11 @@ CASES = {
     "D1-dots": (fused_moe(transposed=True, separator="."), "modelopt-fused"),
     "D2": (fused_moe(transposed=False), "modelopt-fused"),
     "D2-dots": (fused_moe(transposed=False, separator="."), "modelopt-fused"),
+    "D1-packed": (named_packed(fused_moe(transposed=True)), "modelopt-fused"),
+    "D2-packed": (
+        named_packed(fused_moe(transposed=False, separator=".")),
+        "modelopt-fused",
+    ),
     "packed-name": (packed_names(MOE), "modelopt-per-expert"),
     **{
         folder.name: (header(folder.name), None)
@@ -88,7 +94,7 @@ CASES = {
         if folder.is_dir()
     },
 }
-REFUSED = {
+REFUSED: dict[str, tuple[Tensors, str]] = {
     "C": (HALF, "modelopt-compressed-export"),
     "leak": (
         {**MOE, f"{EXPERTS}.1.down_proj.weight_quantizer._double_scale": ("F32", ())},
@@ -109,6 +115,37 @@ REFUSED = {
             f"{EXPERTS}.down_proj_bias": ("BF16", (3, 96)),
         },
         "modelopt-fused",
+    ),
+    "quantizers": (
+        {**MOE, f"{EXPERTS}.1.down_proj.input_quantizer.0._amax": ("F32", ())},
+        "unknown",
+    ),
+    "quantizers-fused": (
+        {**MOE, f"{EXPERTS}.up_proj_weight_quantizers.0._amax": ("F32", ())},
+        "unknown",
+    ),
+    "D-other-count": (
+        {
+            **fused_moe(transposed=False),
+            f"{EXPERTS}.down_proj": ("U8", (2, 96, 24)),
+            f"{EXPERTS}.down_proj_weight_scale": ("F8_E4M3", (2, 96, 3)),
+        },
+        "modelopt-fused",
+    ),
+    "D-empty": (
+        {
+            **fused_moe(transposed=False),
+            f"{EXPERTS}.down_proj": ("U8", (60_000_000, 0, 0)),
+            f"{EXPERTS}.down_proj_weight_scale": ("F8_E4M3", (60_000_000, 0, 0)),
+        },
+        "modelopt-fused",
+    ),
+    "D-empty-dots": (
+        {
+            f"{EXPERTS}.down_proj.weight": ("U8", (60_000_000, 0, 0)),
+            f"{EXPERTS}.down_proj.weight_scale": ("F8_E4M3", (60_000_000, 0, 0)),
+        },
+        "unknown",
     ),
     "D-no-scale": (
         without(fused_moe(transposed=True), "gate_up_proj_weight_scale"),
@@ -217,30 +254,6 @@ def test_misses_a_scale_under_a_foreign_name(
 
     assert [f.id for f in layout.findings if f.severity is Severity.ERROR] == [finding]
     assert not layout.servable
-
-
-def test_leaves_fused_experts_to_a_model_that_loads_them_itself(
-    tmp_path: Path,
-) -> None:
-    tensors = fused_moe(transposed=True)
-    architecture = "Llama4ForConditionalGeneration"
-
-    layout = layout_of(tmp_path, tensors, {"architectures": [architecture]})
-
-    assert kinds(tensors, architecture) == layout.rewrites == ()
-    assert layout.layout == "modelopt-fused"
-    assert layout.schemes["routed_experts"] == "NVFP4"
-    assert layout.findings == ()
-
-
-def test_sends_gpt_oss_to_the_format_that_vllm_knows(tmp_path: Path) -> None:
-    tensors = REFUSED["D-bias"][0]
-
-    layout = layout_of(tmp_path, tensors, {"architectures": ["GptOssForCausalLM"]})
-
-    assert [f.id for f in layout.findings] == ["fused-experts"]
-    assert "vllm#46641" in layout.findings[0].message
-    assert "MXFP4" in layout.findings[0].fix
 
 
 def test_takes_two_orders_of_names_that_do_not_meet(tmp_path: Path) -> None:

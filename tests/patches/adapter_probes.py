@@ -194,7 +194,8 @@ def _runai(folder: Path) -> str:
 
 def main(folder: Path, report: Path) -> None:
     """Write what each probe saw."""
-    # On its own: what a CPU needs imports the loaders anyway.
+    # First on its own: what a CPU needs imports the loaders anyway. The plugin's call
+    # of it is the second, which does nothing.
     adapter.install()
     imported = f"{_LOADERS}.default_loader" in sys.modules
     load_general_plugins()

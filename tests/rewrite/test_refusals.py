@@ -59,6 +59,8 @@ def test_block_scales_of_too_few_rows_are_refused() -> None:
         f"{_GATE}.weight_quantizer._something",
         f"{_GATE}.input_quantizer._pre_quant_scale",
         f"{_GATE}.output_quantizer._amax",
+        f"{_GATE}.input_quantizer.0._amax",
+        f"{MODULE}.down_proj_weight_quantizers.0._amax",
         "model.layers.0.self_attn.k_bmm_quantizer._bias_value",
         "model.norm.input_quantizer._amax",
     ],
@@ -108,7 +110,7 @@ def test_vllm_46641_gpt_oss_has_a_reason_of_its_own() -> None:
         pytest.param(None, id="absent"),
         pytest.param(Stored("F8_E4M3", (EXPERTS, 2 * ROWS, COLS // 32)), id="halved"),
         pytest.param(Stored("F32", (EXPERTS, 2 * ROWS, COLS // 16)), id="other-dtype"),
-        pytest.param(Stored("F8_E8M0", (EXPERTS, 2 * ROWS, COLS // 32)), id="mxfp4"),
+        pytest.param(Stored("F8_E8M0", (EXPERTS, 2 * ROWS, COLS // 32)), id="e8m0"),
     ],
 )
 def test_fused_experts_without_fitting_block_scales_are_refused(
@@ -121,6 +123,54 @@ def test_fused_experts_without_fitting_block_scales_are_refused(
         stored[name] = scale
 
     assert "not certain" in _refusal(stored).problem
+
+
+def test_biases_without_an_architecture_are_refused_without_its_name() -> None:
+    stored = fused(columns_first=True, separator="_", scalar=())
+    stored[f"{MODULE}.down_proj_bias"] = Stored("BF16", (EXPERTS, COLS))
+
+    assert "None" not in str(_refusal(stored))
+
+
+def test_projections_with_other_numbers_of_experts_are_refused() -> None:
+    stored = fused(columns_first=False, separator=".", scalar=())
+    for suffix in ("weight", "weight_scale"):
+        name = f"{MODULE}.down_proj.{suffix}"
+        stored[name] = Stored(stored[name].dtype, (2, *stored[name].shape[1:]))
+
+    error = _refusal(stored)
+
+    assert "different numbers of experts" in error.problem
+    assert error.evidence == (
+        f"{MODULE}.gate_up_proj.weight U8 [3, 128, 48]",
+        f"{MODULE}.down_proj.weight U8 [2, 96, 32]",
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(60_000_000, 0, 0), (60_000_000, 16, 8), (65_537, 16, 8), (0, 16, 8)]
+)
+def test_sizes_that_no_model_has_are_refused_before_anything_is_made(
+    shape: tuple[int, int, int],
+) -> None:
+    stored = {
+        f"{MODULE}.down_proj": Stored("U8", shape),
+        f"{MODULE}.down_proj_weight_scale": Stored(
+            "F8_E4M3", (*shape[:2], shape[2] // 8)
+        ),
+    }
+
+    error = _refusal(stored)
+
+    assert "65,536" in error.problem
+    assert f"{MODULE}.down_proj U8 {list(shape)}" in error.evidence
+
+
+def test_block_scales_of_other_experts_are_refused() -> None:
+    stored = fused(columns_first=False, separator="_", scalar=())
+    stored[f"{MODULE}.down_proj_input_scale"] = Stored("F32", (2, 1, 1))
+
+    assert "for 3 experts" in _refusal(stored).problem
 
 
 def test_as_many_scalars_as_nobody_has_are_refused() -> None:

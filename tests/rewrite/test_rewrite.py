@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nvfp4_layouts.fused import told_apart
 from nvfp4_layouts.rewrite import make_rewrite
 from nvfp4_layouts.types import Piece, Stored
 
@@ -104,6 +105,47 @@ def test_fused_experts_are_taken_apart(
 
     assert _seen(stored) == canonical()
     assert _kinds(stored) == {"fused"}
+
+
+@pytest.mark.parametrize("separator", [".", "_"])
+@pytest.mark.parametrize("columns_first", [True, False])
+def test_fused_experts_under_the_name_of_compressed_tensors_are_taken_apart(
+    separator: str, columns_first: bool
+) -> None:
+    stored = fused(columns_first=columns_first, separator=separator, scalar=())
+    for projection in ("gate_up_proj", "down_proj"):
+        name = f"{MODULE}.{projection}"
+        weight = stored.pop(name if separator == "_" else f"{name}.weight")
+        stored[f"{name}{separator}weight_packed"] = weight
+
+    assert _seen(stored) == canonical()
+    assert _kinds(stored) == {"fused"}
+
+
+@pytest.mark.parametrize("scale", ["U8", "F8_E8M0"])
+@pytest.mark.parametrize("weight", ["", "_weight", ".weight", "_weight_packed"])
+def test_fused_mxfp4_experts_need_nothing(weight: str, scale: str) -> None:
+    separator = weight[:1] or "_"
+    stored = {}
+    for projection, rows, cols in (("gate_up_proj", 128, 96), ("down_proj", 96, 64)):
+        name = f"{MODULE}.{projection}"
+        stored[f"{name}{weight}"] = Stored("U8", (EXPERTS, rows, cols // 2))
+        scales = Stored(scale, (EXPERTS, rows, cols // 32))
+        stored[f"{name}{separator}weight_scale"] = scales
+        stored[f"{name}{separator}bias"] = Stored("BF16", (EXPERTS, rows))
+
+    assert make_rewrite(stored, "GptOssForCausalLM") is None
+
+
+def test_a_fused_weight_is_judged_with_its_block_scales_only() -> None:
+    stored = fused(columns_first=True, separator="_", scalar=())
+    weight, scale = f"{MODULE}.down_proj", f"{MODULE}.down_proj_weight_scale"
+    alone = {"model.norm.weight": stored["model.norm.weight"], weight: stored[weight]}
+    both = {**alone, scale: stored[scale]}
+
+    assert told_apart("model.norm.weight", both).keys() == {"model.norm.weight"}
+    assert told_apart(weight, alone) == {}
+    assert told_apart(scale, both).keys() == {weight, scale}
 
 
 def test_each_piece_says_where_it_lies() -> None:

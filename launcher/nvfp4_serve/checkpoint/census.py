@@ -6,6 +6,7 @@ module holds is a node of a tree, and each tensor of it leads one node further. 
 that are alike end at the same node, and there are few nodes.
 """
 
+import re
 from collections import defaultdict
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +22,7 @@ _Kind: TypeAlias = tuple[str, str, tuple[int, ...], int]
 _Tensors: TypeAlias = tuple[StoredTensor, ...]
 
 _EXPERTS: Final = ".experts."
+_NUMBER: Final = re.compile(r"[0-9]+\Z")
 
 _fits: Final = attrgetter("fits")
 
@@ -171,7 +173,8 @@ class _FoldedTails(dict[str, str | None]):
 
     def __missing__(self, tail: str) -> str | None:
         parts = tail.split(".", 2)
-        place = next((i for i, part in enumerate(parts[:2]) if part.isdigit()), None)
+        numbers = (i for i, part in enumerate(parts[:2]) if _NUMBER.match(part))
+        place = next(numbers, None)
         if place is not None:
             parts[place] = "*"
         self[tail] = folded = None if place is None else ".".join(parts)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from nvfp4_layouts.names import PROJECTION_FIRST, QUANTIZER
+
 from nvfp4_serve.checkpoint.nvfp4 import (
     BF16_BYTES,
     MXFP4_BLOCK,
@@ -69,9 +71,7 @@ _FP8_SCALES: Final = ("weight_scale_inv", "weight_scale", "scale")
 _MX_SCALES: Final = ("weight_scale", "scale")
 _KV_SCALE: Final = re.compile(r"(^|[._])[qkv]_(scale|zero_point)$|^prob_output_scale$")
 _LINEAR: Final = re.compile(r"(_proj|\.w[123])$")
-#: Of one weight, or of one expert of many: ``gate_up_proj_weight_quantizers.3``.
-_QUANTIZER: Final = re.compile(r"_quantizers?(\.(\d+|\*))?$")
-_PROJECTION_FIRST: Final = re.compile(r"\.experts\.[a-z]\w*\.\*")
+_FUSED: Final = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def encoding_of(group: ModuleGroup) -> Encoding:
@@ -136,12 +136,15 @@ def _is_scale(suffix: str) -> bool:
     return "scale" in suffix or suffix.endswith(("_amax", "zero_point"))
 
 
-def _is_quantizer_state(group: ModuleGroup) -> bool:
-    return _QUANTIZER.search(group.name) is not None
+def is_quantizer(group: ModuleGroup) -> bool:
+    """Return whether it is a quantizer of ModelOpt's, and holds its state."""
+    return "_quantizer" in group.name and any(
+        QUANTIZER.match(f"{group.name}.{tensor.suffix}") for tensor in group.tensors
+    )
 
 
 def _is_projection_first(group: ModuleGroup) -> bool:
-    return _PROJECTION_FIRST.search(group.name) is not None
+    return PROJECTION_FIRST.search(group.name) is not None
 
 
 def _block(group: ModuleGroup, weight: str) -> int | None:
@@ -160,17 +163,21 @@ def _is_mxfp4(group: ModuleGroup) -> bool:
     blocks = {t.suffix for t in group.tensors if t.suffix.endswith("_blocks")}
     if blocks:
         return all(group.tensor(b[: -len("blocks")] + "scales") for b in blocks)
-    packed = weight_of(group)
-    scales = [group.tensor(suffix) for suffix in _MX_SCALES]
+    fused = [p for p in map(group.tensor, _FUSED) if p is not None]
+    if fused and group.name.endswith(".experts"):
+        names = [f"{packed.suffix}_weight_scale" for packed in fused]
+        return all(map(_is_mx_pair, fused, map(group.tensor, names)))
+    scales = (group.tensor(suffix) for suffix in _MX_SCALES)
+    return any(_is_mx_pair(weight_of(group), scale) for scale in scales)
+
+
+def _is_mx_pair(packed: StoredTensor | None, scale: StoredTensor | None) -> bool:
     return (
         packed is not None
+        and scale is not None
         and packed.dtype in _BYTES
-        and any(
-            scale is not None
-            and scale.dtype in ("U8", "F8_E8M0")
-            and scale_block(packed.shape, scale.shape) == MXFP4_BLOCK
-            for scale in scales
-        )
+        and scale.dtype in ("U8", "F8_E8M0")
+        and scale_block(packed.shape, scale.shape) == MXFP4_BLOCK
     )
 
 
@@ -224,7 +231,7 @@ def _is_unrecognised(group: ModuleGroup) -> bool:
 
 
 _TABLE: Final[tuple[tuple[Encoding, Callable[[ModuleGroup], bool]], ...]] = (
-    (Encoding.QUANTIZER_STATE, _is_quantizer_state),
+    (Encoding.QUANTIZER_STATE, is_quantizer),
     (Encoding.PROJECTION_FIRST, _is_projection_first),
     (Encoding.MODELOPT_NVFP4, lambda g: _block(g, "weight") == NVFP4_BLOCK),
     (Encoding.DESTROYED, lambda g: _block(g, "weight") == 2 * NVFP4_BLOCK),

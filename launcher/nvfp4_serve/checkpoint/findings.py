@@ -73,10 +73,7 @@ def _destroyed_scales(evidence: Evidence) -> Iterator[Finding]:
 def _refused_names(evidence: Evidence) -> Iterator[Finding]:
     """Say why no renaming makes it right; block scales have a finding of their own."""
     refusal, stored = evidence.loaded.refusal, evidence.loaded.stored
-    if Encoding.DESTROYED in evidence.encodings:
-        return
-    if refusal is None:
-        yield from _left_quantizers(evidence)
+    if Encoding.DESTROYED in evidence.encodings or refusal is None:
         return
     name = "stored-twice"
     if Encoding.QUANTIZER_STATE in stored | evidence.encodings:
@@ -84,7 +81,8 @@ def _refused_names(evidence: Evidence) -> Iterator[Finding]:
     elif Encoding.FUSED in stored:
         name = "fused-experts"
     problem, fix = f"{refusal.problem} Seen: {some(refusal.evidence)}.", refusal.fix
-    if evidence.model.architecture == _GPT_OSS and name == "fused-experts":
+    is_gpt_oss = evidence.model.architecture == _GPT_OSS
+    if is_gpt_oss and name == "fused-experts" and _has_biases(evidence):
         problem = (
             "The experts of gpt-oss are NVFP4 with biases, all of them in one tensor; "
             "vLLM knows gpt-oss with MXFP4 experts only (vllm#46641)."
@@ -93,18 +91,14 @@ def _refused_names(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(name, Severity.ERROR, problem, fix)
 
 
-def _left_quantizers(evidence: Evidence) -> Iterator[Finding]:
-    """Say which state has a name that no rewrite knows."""
-    seen = tuple(evidence.stored_as(Encoding.QUANTIZER_STATE))
-    if seen:
-        suffixes = sorted({t.suffix for s in seen for t in s.group.tensors})
-        yield Finding(
-            "leaked-quantizer-state",
-            Severity.ERROR,
-            f"{named(seen)} hold the state of a quantizer ({some(suffixes)}), which "
-            "an export should have turned into scales.",
-            _EXPORT_AGAIN,
-        )
+def _has_biases(evidence: Evidence) -> bool:
+    """Return whether a bias of experts was seen."""
+    return any(
+        t.suffix.endswith("bias")
+        for s in evidence.seen
+        for t in s.group.tensors
+        if ".experts" in s.group.name
+    )
 
 
 def _renamed(evidence: Evidence) -> Iterator[Finding]:

@@ -3,51 +3,41 @@
 ``nvfp4_layouts`` says what becomes of them.
 """
 
-import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Mapping
 
-from nvfp4_serve.checkpoint.encodings import Encoding
-from nvfp4_serve.checkpoint.types import ModuleGroup, StoredTensor
+from nvfp4_layouts.fused import packed_experts
+from nvfp4_layouts.names import PROJECTION_FIRST
+from nvfp4_layouts.types import Stored
 
-_PROJECTIONS: Final = "gate_up_proj|gate_proj|up_proj|down_proj"
-_FUSED_MODULE: Final = re.compile(rf"\.experts(\.({_PROJECTIONS}))?$")
-_FUSED_TENSOR: Final = re.compile(rf"^({_PROJECTIONS})(_weight|_weight_packed)?$")
-_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.(\d+|\*)(?=\.|$)")
-_QUANTIZER: Final = re.compile(r"(^|\.)\w+_quantizer$")
+from nvfp4_serve.checkpoint.encodings import Encoding, is_quantizer
+from nvfp4_serve.checkpoint.types import ModuleGroup
 
 
 def foreign_encoding(group: ModuleGroup) -> Encoding | None:
     """Return what is unusual in the names of ``group``; None: nothing is."""
-    if is_quantizer(group.name):
+    if is_quantizer(group):
         return Encoding.QUANTIZER_STATE
-    if _PROJECTION_FIRST.search(group.name):
+    if PROJECTION_FIRST.search(group.name):
         return Encoding.PROJECTION_FIRST
-    if any(fused_weights(group)):
+    if fused_tensors(group):
         return Encoding.FUSED
     if group.tensor("weight_packed") and group.tensor("weight_scale_2"):
         return Encoding.PACKED_NAME
     return None
 
 
-def is_quantizer(module: str) -> bool:
-    """Return whether ``module`` is a quantizer of ModelOpt's, and holds its state."""
-    return _QUANTIZER.search(module) is not None
-
-
-def fused_weights(group: ModuleGroup) -> Iterator[StoredTensor]:
-    """Yield the packed weights that hold all experts."""
-    found = _FUSED_MODULE.search(group.name)
-    if found is None:
-        return
-    for tensor in group.tensors:
-        is_weight = (
-            tensor.suffix in ("weight", "weight_packed")
-            if found[2]
-            else _FUSED_TENSOR.match(tensor.suffix) is not None
-        )
-        if is_weight and tensor.dtype == "U8" and len(tensor.shape) == 3:
-            yield tensor
+def fused_tensors(group: ModuleGroup) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of what is stored of fused NVFP4 experts, by the full names."""
+    if ".experts" not in group.name or not any(
+        tensor.dtype == "U8" and len(tensor.shape) == 3 for tensor in group.tensors
+    ):
+        return {}
+    tensors = {
+        f"{group.name}.{tensor.suffix}": Stored(tensor.dtype, tensor.shape)
+        for tensor in group.tensors
+    }
+    packed = packed_experts(tensors).values()
+    return {name: tensors[name].shape for names in packed for name in names.values()}
 
 
 def experts_of(module: str) -> str:
@@ -58,4 +48,4 @@ def experts_of(module: str) -> str:
 
 def expert_first(module: str) -> str:
     """Return ``module`` with the number before the projection."""
-    return _PROJECTION_FIRST.sub(r".experts.\2.\1", module)
+    return PROJECTION_FIRST.sub(r".experts.\2.\1", module)

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nvfp4_layouts.fused import LOAD_FUSED_THEMSELVES
+from nvfp4_layouts.fused import LOAD_FUSED_THEMSELVES, MAX_EXPERTS
+from nvfp4_layouts.names import QUANTIZER
 from nvfp4_layouts.rewrite import make_rewrite
 from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 from nvfp4_serve.checkpoint.census import fold_expert
-from nvfp4_serve.checkpoint.encodings import Encoding
+from nvfp4_serve.checkpoint.encodings import Encoding, is_quantizer
 from nvfp4_serve.checkpoint.foreign import (
     expert_first,
     experts_of,
     foreign_encoding,
-    fused_weights,
-    is_quantizer,
+    fused_tensors,
 )
 from nvfp4_serve.checkpoint.nvfp4 import tensor_bytes
 from nvfp4_serve.checkpoint.types import ModuleGroup, StoredTensor
@@ -102,13 +102,14 @@ def as_loaded(groups: tuple[ModuleGroup, ...], architecture: str | None) -> AsLo
 def _samples(groups: tuple[ModuleGroup, ...]) -> Iterator[_Sample]:
     """Yield a sample of each group; what has a quantizer, together with it."""
     experts = _fused_experts(groups)
-    quantizers = [group for group in groups if is_quantizer(group.name)]
+    quantizers = [group for group in groups if is_quantizer(group)]
     children: defaultdict[str, list[int]] = defaultdict(list)
     for number, group in enumerate(quantizers):
-        for member in group.members:
-            children[member.rpartition(".")[0]].append(number)
+        # One module may have many that are alike, one for each expert.
+        for parent in {_parent_of(member)[0] for member in group.members}:
+            children[parent].append(number)
     for group in groups:
-        if is_quantizer(group.name):
+        if is_quantizer(group):
             continue
         alike: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
         for member in group.members:
@@ -128,8 +129,8 @@ def _sample(
     tensors = {}
     for group in groups:
         module = members[0]
-        if is_quantizer(group.name):
-            module = _joined(module, group.name.rpartition(".")[2])
+        if is_quantizer(group):
+            module = _joined(module, _parent_of(group.members[0])[1])
         for tensor in group.tensors:
             tensors[_joined(module, tensor.suffix)] = tensor
     return _Sample(members, tensors, experts)
@@ -223,12 +224,28 @@ def _suffix(tensor: StoredTensor) -> str:
 
 
 def _fused_experts(groups: tuple[ModuleGroup, ...]) -> dict[str, int]:
-    """Return how many experts are fused in each ``....experts``."""
+    """Return how many experts are fused in each ``....experts``.
+
+    Left out, and so shown whole to ``make_rewrite``, is what that refuses: sizes that
+    no model has, and projections with different numbers of experts.
+    """
+    shapes: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for group in groups:
+        found = fused_tensors(group).values()
+        shapes[experts_of(group.name)] += (s for s in found if len(s) == 3)
     return {
-        experts_of(group.name): tensor.shape[0]
-        for group in groups
-        for tensor in fused_weights(group)
+        name: found[0][0]
+        for name, found in shapes.items()
+        if len({shape[0] for shape in found}) == 1
+        and found[0][0] <= MAX_EXPERTS
+        and all(all(shape) for shape in found)
     }
+
+
+def _parent_of(quantizer: str) -> tuple[str, str]:
+    """Return the module that a quantizer is of, and the quantizer's own name."""
+    found = QUANTIZER.match(f"{quantizer}._amax")
+    return (found[1] or "", found[2]) if found is not None else ("", quantizer)
 
 
 def _joined(module: str, suffix: str) -> str:

@@ -15,18 +15,17 @@ vllm#40885 (the last two).
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from nvfp4_layouts.fused import take_apart
+from nvfp4_layouts.names import PROJECTION_FIRST
 from nvfp4_layouts.state import name_state
 from nvfp4_layouts.types import Piece, Rewrite, RewriteError, Stored
 
 _BLOCK: Final = 16
 _WEIGHTS: Final = ("weight", "weight_packed")
 _SCALES: Final = ("weight_scale", "scale")
-_PROJECTION_FIRST: Final = re.compile(r"\.experts\.([a-z]\w*)\.([0-9]+)\.")
 
 
 def make_rewrite(
@@ -47,7 +46,7 @@ def make_rewrite(
     for kind, found in (
         ("quantizer-state", name_state(tensors)),
         ("fused", take_apart(tensors, architecture)),
-        ("packed-name", _packed_names(tensors)),
+        ("packed-name", _packed_names(tensors, pieces)),
         ("projection-first", _expert_first(tensors, pieces)),
     ):
         for name, made in found:
@@ -64,22 +63,24 @@ def _expert_first(
 ) -> Iterator[tuple[str, tuple[Piece, ...]]]:
     """Yield what has the projection before the number, whatever else became of it."""
     for name, stored in tensors.items():
-        if _PROJECTION_FIRST.search(name):
+        found = PROJECTION_FIRST.search(name)
+        # What stands at the end is the tensor's own name, and no module's.
+        if found is not None and found.end() < len(name):
             made = pieces.get(name, (Piece(name, stored.dtype, stored.shape),))
             yield name, tuple(map(_with_expert_first, made))
 
 
 def _with_expert_first(piece: Piece) -> Piece:
-    name = _PROJECTION_FIRST.sub(r".experts.\2.\1.", piece.name)
+    name = PROJECTION_FIRST.sub(r".experts.\2.\1", piece.name)
     return dataclasses.replace(piece, name=name)
 
 
 def _packed_names(
-    tensors: Mapping[str, Stored],
+    tensors: Mapping[str, Stored], pieces: Mapping[str, tuple[Piece, ...]]
 ) -> Iterator[tuple[str, tuple[Piece, ...]]]:
     """Yield weights under compressed-tensors' name beside the scales of ModelOpt."""
     for name, stored in tensors.items():
-        if not name.endswith(".weight_packed"):
+        if not name.endswith(".weight_packed") or name in pieces:
             continue
         module = name.removesuffix(".weight_packed")
         if (

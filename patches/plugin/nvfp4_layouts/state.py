@@ -8,10 +8,10 @@ No value changes but two: an input scale is ``amax / (6 * 448)`` and a KV scale
 ``amax / 448``. Source: nvidia-modelopt 0.37.0, ``export/quant_utils.py``.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from nvfp4_layouts.names import QUANTIZER
 from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 #: The largest E2M1 value by the largest E4M3 value.
@@ -19,7 +19,6 @@ INPUT_SCALE_DIVISOR: Final = 6.0 * 448.0
 #: The largest E4M3 value.
 KV_SCALE_DIVISOR: Final = 448.0
 _BLOCK: Final = 16
-_QUANTIZER: Final = re.compile(r"^(?:(.*)\.)?(\w+_quantizer(?:s\.[0-9]+)?)\.(_\w+)$")
 _KV: Final = {
     "k_bmm_quantizer": "k_proj.k_scale",
     "v_bmm_quantizer": "v_proj.v_scale",
@@ -36,7 +35,7 @@ def name_state(
     """
     unknown: list[str] = []
     for name, stored in tensors.items():
-        found = _QUANTIZER.match(name) if "_quantizer" in name else None
+        found = QUANTIZER.match(name) if "_quantizer" in name else None
         if found is None:
             continue
         made = _of_state(tensors, stored, found[1] or "", found[2], found[3])

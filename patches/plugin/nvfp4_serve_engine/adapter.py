@@ -14,8 +14,9 @@ mistral, instanttensor,  very iterator of vLLM
 fastsafetensors,
 runai_streamer
 the same from object     watched: the first tensor that a rewrite would change stops
-storage                  the load
-modelexpress, tensorizer refused where the folder's safetensors files need a rewrite
+storage                  the load; a fused weight once its block scales came by
+modelexpress, tensorizer refused where the folder's safetensors files need a rewrite;
+                         a warning where there are none to look at, as with a Hub id
 tensorizer by vLLM,      left alone: they hold what vLLM had in memory after loading
 sharded_state,
 runai_streamer_sharded,
@@ -38,7 +39,7 @@ from nvfp4_layouts.rewrite import make_rewrite
 from nvfp4_layouts.types import Rewrite
 from vllm.logger import init_logger
 
-from nvfp4_serve_engine.headers import read_headers
+from nvfp4_serve_engine.headers import files_of, read_headers
 from nvfp4_serve_engine.on_import import change_on_import
 from nvfp4_serve_engine.stream import Weights, not_covered, rewritten, watched
 
@@ -49,10 +50,15 @@ _ARCHITECTURE = "_nvfp4_serve_architecture"
 _LISTED = "_nvfp4_serve_listed"
 #: In the name of a file of object storage (``s3://``), and of no file of a folder.
 _REMOTE = "://"
+_installed = False
 
 
 def install() -> None:
-    """Put the adapter in front of the weights of every loader; call it once."""
+    """Put the adapter in front of the weights of every loader; once a process."""
+    global _installed  # noqa: PLW0603  (vLLM's loaders are per process, too)
+    if _installed:
+        return
+    _installed = True
     change_on_import(
         {
             f"{_LOADERS}.default_loader": _change_default,
@@ -166,7 +172,15 @@ def _with_refusal(
     own = [value for value in given if hasattr(value, "hf_config")]
     whole = [value.model_config for value in given if hasattr(value, "model_config")]
     config = (own + whole)[0]
-    files = [str(file) for file in Path(config.model).glob("*.safetensors")]
+    files = files_of(Path(config.model))
+    if not files:
+        logger.warning(
+            "The load format %s reads its tensors by itself, and %s is no folder with "
+            "safetensors files: nothing checked whether they are stored in the layout "
+            "that vLLM knows. To have that checked, name the folder of the checkpoint.",
+            loader.load_config.load_format,
+            config.model,
+        )
     rewrite = make_rewrite(read_headers(files), architecture_of(config))
     if rewrite is not None:
         raise not_covered(loader.load_config.load_format, rewrite.pieces)

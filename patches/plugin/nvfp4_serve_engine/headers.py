@@ -26,6 +26,32 @@ class _Entry(msgspec.Struct, gc=False):
 _DECODER: Final = msgspec.json.Decoder(dict[str, _Entry])
 
 
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the safetensors files of ``folder``; where it has an index, those in it.
+
+    Raises:
+        RewriteError: The index cannot be read.
+    """
+    found = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [str(file) for file in found]
+    try:
+        listed = msgspec.json.decode(index.read_bytes(), type=_Index).weight_map
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise RewriteError(
+            f"The index {index} cannot be read.",
+            evidence=(f"{type(error).__name__}: {error}",),
+            fix="Download or export this file again.",
+        ) from error
+    named = set(listed.values())
+    return [str(file) for file in found if file.name in named]
+
+
 def read_headers(files: Iterable[str]) -> dict[str, Stored]:
     """Return every tensor of every file, as the headers describe it.
 
@@ -38,7 +64,7 @@ def read_headers(files: Iterable[str]) -> dict[str, Stored]:
         try:
             with _no_collection():
                 found = _tensors(Path(file), kinds)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise RewriteError(
                 f"The header of {file} cannot be read.",
                 evidence=(f"{type(error).__name__}: {error}",),

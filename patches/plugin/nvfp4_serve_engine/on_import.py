@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
@@ -29,10 +30,15 @@ def change_on_import(changes: dict[str, Change]) -> None:
 
 
 class _Finder:
-    """Finds the modules that are to be changed, each once, as Python would."""
+    """Finds the modules that are to be changed as Python would.
+
+    A change stays until its module was executed: a look-up alone, or an import that
+    fails, leaves it for the next one.
+    """
 
     def __init__(self, changes: dict[str, Change]) -> None:
         self._changes = changes
+        self._looked_up: set[tuple[int, str]] = set()
 
     def find_spec(
         self,
@@ -40,22 +46,28 @@ class _Finder:
         path: Sequence[str] | None = None,  # noqa: ARG002  (the protocol's)
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
-        # Taken out first: the look-up below comes here again.
-        change = self._changes.pop(name, None)
-        if change is None:
+        looked_up = threading.get_ident(), name
+        if name not in self._changes or looked_up in self._looked_up:
             return None
-        spec = importlib.util.find_spec(name)
+        # The look-up below comes here again.
+        self._looked_up.add(looked_up)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._looked_up.discard(looked_up)
         if spec is not None and spec.loader is not None:
-            _run_after(spec.loader, change)
+            self._run_after(spec.loader, name)
         return spec
 
+    def _run_after(self, loader: object, name: str) -> None:
+        """Let ``loader`` change the module ``name`` once it has executed it."""
+        execute: Change = loader.exec_module  # type: ignore[attr-defined]
 
-def _run_after(loader: object, change: Change) -> None:
-    """Let ``loader`` call ``change`` with the module that it has executed."""
-    execute: Change = loader.exec_module  # type: ignore[attr-defined]
+        def execute_and_change(module: ModuleType) -> None:
+            execute(module)
+            # A loader may be that of other modules, too.
+            if module.__name__ == name and name in self._changes:
+                self._changes[name](module)
+                del self._changes[name]
 
-    def execute_and_change(module: ModuleType) -> None:
-        execute(module)
-        change(module)
-
-    loader.exec_module = execute_and_change  # type: ignore[attr-defined]
+        loader.exec_module = execute_and_change  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
+from nvfp4_layouts.fused import told_apart
 from nvfp4_layouts.rewrite import make_rewrite
 from nvfp4_layouts.types import Piece, Rewrite, RewriteError, Stored
 
@@ -92,7 +93,7 @@ def watched(
     for name, tensor in weights:
         dtype = _DTYPES.get(tensor.dtype, str(tensor.dtype))
         seen[name] = Stored(dtype, tuple(tensor.shape))
-        if _SUSPECT.search(name) and not _stays(name, seen[name], architecture):
+        if _SUSPECT.search(name) and not _stays(told_apart(name, seen), architecture):
             raise not_covered(load_format, [f"{name} {seen[name]}"])
         yield name, tensor
     rewrite = make_rewrite(seen, architecture)
@@ -100,10 +101,10 @@ def watched(
         raise not_covered(load_format, rewrite.pieces)
 
 
-def _stays(name: str, stored: Stored, architecture: str | None) -> bool:
-    """Return whether a tensor is what a loader knows, as far as it says by itself."""
+def _stays(tensors: Mapping[str, Stored], architecture: str | None) -> bool:
+    """Return whether ``tensors`` are what a loader knows, as far as they say it."""
     try:
-        return make_rewrite({name: stored}, architecture) is None
+        return make_rewrite(tensors, architecture) is None
     except RewriteError:
         return False
 
