@@ -228,8 +228,9 @@ def test_a_partial_folder_of_somebody_else_is_left_alone(
 
 def test_two_repairs_do_not_write_at_once(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "dst"
+    repair = planned(source)
     with (
-        partial_folder(target, planned(source).fingerprint, print),
+        partial_folder(target, repair.fingerprint, repair.names(), print),
         pytest.raises(UsageError, match="Another repair"),
     ):
         repaired(source, target)

@@ -25,6 +25,7 @@ from nvfp4_serve.repair.partial import (
     partial_folder,
     partial_of,
     read_record,
+    refuse_others,
     write_text,
 )
 from nvfp4_serve.repair.report import report
@@ -59,7 +60,8 @@ def run_repair(
     done = find_finished(place, repair, say)
     if done is not None:
         return done
-    with _file_system(place), partial_folder(place, repair.fingerprint, say) as folder:
+    growing = partial_folder(place, repair.fingerprint, repair.names(), say)
+    with _file_system(place), growing as folder:
         # Another one may have finished it before we had the lock.
         done = find_finished(place, repair, say)
         if done is not None:
@@ -162,6 +164,7 @@ class _Work:
 def _finish(repair: Repair, folder: Path, place: Path) -> dict[str, Any]:
     """Make the folder a checkpoint, read it as one, and give it its name."""
     record = report(repair) | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    refuse_others(folder, repair.names())
     write_text(folder / CONFIG, repair.texts[CONFIG])
     try:
         _check_layout(folder)
