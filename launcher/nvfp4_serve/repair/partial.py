@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ def check_target(target: Path, source: Path) -> Path:
     """Return ``target`` with its links resolved.
 
     Raises:
-        UsageError: It has no name, there is no place for it, or it would be inside of the source.
+        UsageError: It has no name or no place, or it would be inside of the source.
     """
     if target.name in ("", ".."):
         raise UsageError(
@@ -98,7 +99,7 @@ def write_text(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def partial_folder(
-    target: Path, fingerprint: str, names: Set[str], say: Say
+    target: Path, fingerprint: str, names: AbstractSet[str], say: Say
 ) -> Iterator[Path]:
     """Give the folder in which the result grows; nobody else has it meanwhile.
 
@@ -124,7 +125,7 @@ def partial_folder(
         os.close(handle)
 
 
-def refuse_others(folder: Path, names: Set[str]) -> None:
+def refuse_others(folder: Path, names: AbstractSet[str]) -> None:
     """Raise where ``folder`` holds anything but ``names`` and the record.
 
     Raises:
@@ -173,7 +174,7 @@ def _locked(folder: Path) -> int:
         os.close(handle)
 
 
-def _prepare(folder: Path, fingerprint: str, names: Set[str], say: Say) -> None:
+def _prepare(folder: Path, fingerprint: str, names: AbstractSet[str], say: Say) -> None:
     record = read_record(folder)
     own = {RECORD, f"{RECORD}{PART}"}
     if record is None and any(path.name not in own for path in folder.iterdir()):
@@ -198,7 +199,7 @@ def _prepare(folder: Path, fingerprint: str, names: Set[str], say: Say) -> None:
     write_text(folder / RECORD, json.dumps(note).encode())
 
 
-def _others(folder: Path, names: Set[str]) -> Iterator[str]:
+def _others(folder: Path, names: AbstractSet[str]) -> Iterator[str]:
     """Yield what is in ``folder`` and no part of the result; links never are."""
     parents = {str(parent) for name in names for parent in Path(name).parents}
     for path in sorted(folder.rglob("*")):
