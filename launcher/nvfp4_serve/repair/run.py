@@ -71,18 +71,23 @@ def run_repair(
         if done is not None:
             shutil.rmtree(folder)
             return done
-        source = Folder(repair.source.folder, shown=repair.source.model)
-        work = _Work(repair, source, folder, copier or KernelCopier(), say)
-        kept = work.drop_wrong_ones()
-        try:
-            check_space(repair, folder, source)
-        except DoesNotFitError:
-            if not kept:
-                shutil.rmtree(folder)
-            raise
-        work.write()
-        work.verify()
+        _grow(repair, folder, copier or KernelCopier(), say)
         return _finish(repair, folder, place)
+
+
+def _grow(repair: Repair, folder: Path, copier: Copier, say: Say) -> None:
+    """Write and verify all but ``config.json``."""
+    source = Folder(repair.source.folder, shown=repair.source.model)
+    work = _Work(repair, source, folder, copier, say)
+    kept = work.drop_wrong_ones()
+    try:
+        check_space(repair, folder, source)
+    except DoesNotFitError:
+        if not kept:
+            shutil.rmtree(folder)
+        raise
+    work.write()
+    work.verify()
 
 
 class _Work:
