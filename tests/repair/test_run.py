@@ -14,7 +14,8 @@ import pytest
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.errors import CheckpointError, DoesNotFitError, UsageError
-from nvfp4_serve.repair import plan_repair
+from nvfp4_serve.repair import plan_repair, report
+from nvfp4_serve.repair.finished import published
 from nvfp4_serve.repair.partial import partial_folder
 from nvfp4_serve.repair.types import Span
 from repair.foreign import EXAMPLE, projection_first, read_tensors, write_checkpoint
@@ -184,7 +185,7 @@ def test_the_same_again_says_that_it_is_done(tmp_path: Path, source: Path) -> No
 
     again = repaired(source, target, said=said)
 
-    assert said == [f"already repaired: {target}"]
+    assert said[-1] == f"already repaired: {target}"
     assert again == first
     assert contents(target) == before
     assert not (tmp_path / "dst.partial").exists()
@@ -213,6 +214,24 @@ def test_a_damaged_result_is_not_taken_for_the_repair(
         repaired(source, target)
 
 
+@pytest.mark.parametrize(
+    "name", ["model-00003-of-00006.safetensors", "config.json", "canary.json"]
+)
+def test_overwritten_bytes_of_a_result_are_found(
+    tmp_path: Path, source: Path, name: str
+) -> None:
+    target = tmp_path / "dst"
+    repaired(source, target)
+    data = (target / name).read_bytes()
+    (target / name).write_bytes(data[:-4] + bytes(byte ^ 1 for byte in data[-4:]))
+
+    with pytest.raises(UsageError, match="changed or damaged since") as caught:
+        repaired(source, target)
+
+    assert any(name in line for line in caught.value.evidence)
+    assert "Remove it" in caught.value.fix
+
+
 def test_a_partial_folder_of_somebody_else_is_left_alone(
     tmp_path: Path, source: Path
 ) -> None:
@@ -228,8 +247,9 @@ def test_a_partial_folder_of_somebody_else_is_left_alone(
 
 def test_two_repairs_do_not_write_at_once(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "dst"
+    repair = planned(source)
     with (
-        partial_folder(target, planned(source).fingerprint, print),
+        partial_folder(target, repair.fingerprint, repair.names(), print),
         pytest.raises(UsageError, match="Another repair"),
     ):
         repaired(source, target)
@@ -327,9 +347,21 @@ def test_the_record_says_what_was_changed(tmp_path: Path, source: Path) -> None:
     assert first == second
     record = json.loads((tmp_path / "one" / RECORD).read_text())
     assert record["kinds"] == ["projection-first"]
-    assert record["source"]["folder"] == str(source)
+    assert first["source"]["folder"] == str(source)
+    assert record["source"]["model"] == source.name
+    assert str(tmp_path) not in (tmp_path / "one" / RECORD).read_text()
     assert record["tensors"] == {"kept": 45, "new_names": 96, "dropped": 0}
     assert record["date"]
+
+
+def test_the_record_of_a_hub_checkpoint_says_its_id(source: Path) -> None:
+    plan = planned(source)
+    hub = replace(plan.source, model="owner/model", revision="abc")
+
+    record = published(report(plan), hub)
+
+    assert record["source"]["model"] == "owner/model"
+    assert "folder" not in record["source"]
 
 
 def test_what_is_not_downloaded_is_refused_with_the_way_to_have_it(

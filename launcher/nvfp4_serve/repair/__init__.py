@@ -7,10 +7,11 @@ engine's adapter follows too.
 from pathlib import Path
 
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
+from nvfp4_serve.repair.finished import find_finished
 from nvfp4_serve.repair.make import check_need, make_repair
 from nvfp4_serve.repair.partial import check_target
 from nvfp4_serve.repair.report import report
-from nvfp4_serve.repair.run import find_finished, run_repair
+from nvfp4_serve.repair.run import file_system, run_repair
 from nvfp4_serve.repair.source import read_source
 from nvfp4_serve.repair.space import free_bytes
 from nvfp4_serve.repair.types import Repair, Say
@@ -37,5 +38,6 @@ def free_room(repair: Repair, target: Path, say: Say) -> int:
         UsageError: ``repair`` cannot be written there.
     """
     place = check_target(target, repair.source.folder)
-    find_finished(place, repair, say)
-    return free_bytes(place.parent)
+    with file_system(place):
+        find_finished(place, repair, say)
+        return free_bytes(place.parent)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,20 @@ from nvfp4_serve.repair.types import CONFIG, RECORD, Say
 
 #: A file that is not complete yet is called so.
 PART: Final = ".nvfp4-serve-part"
+_SHOWN: Final = 8
 
 
 def check_target(target: Path, source: Path) -> Path:
     """Return ``target`` with its links resolved.
 
     Raises:
-        UsageError: There is no place for it, or it would be inside of the source.
+        UsageError: It has no name or no place, or it would be inside of the source.
     """
+    if target.name in ("", ".."):
+        raise UsageError(
+            f"`{target}` has no name of its own that a new folder could get.",
+            fix="Give a folder that is not there yet, such as `./repaired`.",
+        )
     parent = target.parent.resolve()
     if not parent.is_dir():
         raise UsageError(
@@ -91,22 +98,48 @@ def write_text(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def partial_folder(target: Path, fingerprint: str, say: Say) -> Iterator[Path]:
+def partial_folder(
+    target: Path, fingerprint: str, names: AbstractSet[str], say: Say
+) -> Iterator[Path]:
     """Give the folder in which the result grows; nobody else has it meanwhile.
 
-    What a killed repair of the same left there is kept; anything else of ours is
+    What a killed repair of the same left there is kept; any other unfinished one is
     removed.
 
+    Args:
+        target: Where the result goes at last.
+        fingerprint: Of the repair.
+        names: Every file of the result.
+        say: Is told what goes on.
+
     Raises:
-        UsageError: Another repair is at it, or it is not ours.
+        UsageError: Another repair is at it, it is not ours or not unfinished, or
+            something else is in it.
     """
     folder = partial_of(target)
     handle = _locked(folder)
     try:
-        _prepare(folder, fingerprint, say)
+        _prepare(folder, fingerprint, names, say)
         yield folder
     finally:
         os.close(handle)
+
+
+def refuse_others(folder: Path, names: AbstractSet[str]) -> None:
+    """Raise where ``folder`` holds anything but ``names`` and the record.
+
+    Raises:
+        UsageError: It does; nothing is removed, for it may be somebody's.
+    """
+    others = tuple(_others(folder, names | {RECORD}))
+    if not others:
+        return
+    more = (f"and {len(others) - _SHOWN:,} more",) if len(others) > _SHOWN else ()
+    raise UsageError(
+        f"`{folder}` holds what is no part of the result; none of it was touched.",
+        evidence=(*others[:_SHOWN], *more),
+        fix="Move that away or remove it, and run the same again; it goes on there.",
+    )
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -141,17 +174,21 @@ def _locked(folder: Path) -> int:
         os.close(handle)
 
 
-def _prepare(folder: Path, fingerprint: str, say: Say) -> None:
+def _prepare(folder: Path, fingerprint: str, names: AbstractSet[str], say: Say) -> None:
     record = read_record(folder)
     own = {RECORD, f"{RECORD}{PART}"}
     if record is None and any(path.name not in own for path in folder.iterdir()):
         raise _not_ours(folder)
+    # A record that is not a note any more: killed between it and the last rename.
     if record is not None and record.get("fingerprint") == fingerprint:
+        refuse_others(folder, names)
         say(f"continuing what was begun in {folder}")
         (folder / CONFIG).unlink(missing_ok=True)
         for path in [p for p in folder.rglob(f"*{PART}") if p.is_file()]:
             path.unlink()
         return
+    if record is not None and record.get("unfinished") is not True:
+        raise _not_unfinished(folder)
     if record is not None:
         say(f"starting over in {folder}: it was begun for another source or version")
     # The note goes last, so that a folder without one is never half empty.
@@ -160,6 +197,28 @@ def _prepare(folder: Path, fingerprint: str, say: Say) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     note = {"unfinished": True, "fingerprint": fingerprint}
     write_text(folder / RECORD, json.dumps(note).encode())
+
+
+def _others(folder: Path, names: AbstractSet[str]) -> Iterator[str]:
+    """Yield what is in ``folder`` and no part of the result; links never are."""
+    parents = {str(parent) for name in names for parent in Path(name).parents}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            yield name
+        elif path.is_dir():
+            if name not in parents:
+                yield name
+        elif name.removesuffix(PART) not in names:
+            yield name
+
+
+def _not_unfinished(folder: Path) -> UsageError:
+    return UsageError(
+        f"`{folder}` is there, and is not an unfinished repair; it is left as it is.",
+        evidence=(f"its `{RECORD}` does not say that it is unfinished",),
+        fix="Give another target; or remove that folder by hand, if nobody needs it.",
+    )
 
 
 def _not_ours(folder: Path) -> UsageError:

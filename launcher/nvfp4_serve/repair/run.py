@@ -20,11 +20,12 @@ from nvfp4_serve.checkpoint.folder import Folder
 from nvfp4_serve.checkpoint.types import Severity
 from nvfp4_serve.errors import CheckpointError, DoesNotFitError, HostError, UsageError
 from nvfp4_serve.repair.copying import Copier, KernelCopier
+from nvfp4_serve.repair.finished import find_finished, published
 from nvfp4_serve.repair.partial import (
     check_target,
     partial_folder,
     partial_of,
-    read_record,
+    refuse_others,
     write_text,
 )
 from nvfp4_serve.repair.report import report
@@ -43,6 +44,9 @@ def run_repair(
 ) -> dict[str, Any]:
     """Write the repaired checkpoint to ``target``; return its record.
 
+    The record that is returned says where the source is; the one that is written does
+    not.
+
     Args:
         repair: What is to be done.
         target: A folder that is not there yet, or the finished repair of this source.
@@ -56,27 +60,34 @@ def run_repair(
             there is no result then.
     """
     place = check_target(target, repair.source.folder)
-    done = find_finished(place, repair, say)
+    with file_system(place):
+        done = find_finished(place, repair, say)
     if done is not None:
         return done
-    with _file_system(place), partial_folder(place, repair.fingerprint, say) as folder:
+    growing = partial_folder(place, repair.fingerprint, repair.names(), say)
+    with file_system(place), growing as folder:
         # Another one may have finished it before we had the lock.
         done = find_finished(place, repair, say)
         if done is not None:
             shutil.rmtree(folder)
             return done
-        source = Folder(repair.source.folder, shown=repair.source.model)
-        work = _Work(repair, source, folder, copier or KernelCopier(), say)
-        kept = work.drop_wrong_ones()
-        try:
-            check_space(repair, folder, source)
-        except DoesNotFitError:
-            if not kept:
-                shutil.rmtree(folder)
-            raise
-        work.write()
-        work.verify()
+        _grow(repair, folder, copier or KernelCopier(), say)
         return _finish(repair, folder, place)
+
+
+def _grow(repair: Repair, folder: Path, copier: Copier, say: Say) -> None:
+    """Write and verify all but ``config.json``."""
+    source = Folder(repair.source.folder, shown=repair.source.model)
+    work = _Work(repair, source, folder, copier, say)
+    kept = work.drop_wrong_ones()
+    try:
+        check_space(repair, folder, source)
+    except DoesNotFitError:
+        if not kept:
+            shutil.rmtree(folder)
+        raise
+    work.write()
+    work.verify()
 
 
 class _Work:
@@ -162,13 +173,15 @@ class _Work:
 def _finish(repair: Repair, folder: Path, place: Path) -> dict[str, Any]:
     """Make the folder a checkpoint, read it as one, and give it its name."""
     record = report(repair) | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    refuse_others(folder, repair.names())
     write_text(folder / CONFIG, repair.texts[CONFIG])
     try:
         _check_layout(folder)
     except CheckpointError:
         shutil.rmtree(folder)
         raise
-    write_text(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+    said = published(record, repair.source)
+    write_text(folder / RECORD, json.dumps(said, indent=2).encode() + b"\n")
     for path in (*(p for p in folder.rglob("*") if p.is_dir()), folder):
         _sync(path)
     folder.rename(place)
@@ -195,42 +208,6 @@ def _check_layout(folder: Path) -> None:
         )
 
 
-def find_finished(place: Path, repair: Repair, say: Say) -> dict[str, Any] | None:
-    """Return the record of ``place``, where it is this very repair; None: nothing.
-
-    Raises:
-        UsageError: Something else is there.
-    """
-    if not os.path.lexists(place):
-        return None
-    record = read_record(place)
-    if (
-        record is not None
-        and record.get("fingerprint") == repair.fingerprint
-        and not record.get("unfinished")
-        and all(_has_size(place, name, size) for name, size in _sizes(repair))
-    ):
-        say(f"already repaired: {place}")
-        return record
-    raise UsageError(
-        f"`{place}` is there already, and is not the repair of this checkpoint.",
-        fix="Give a folder that is not there, or remove it.",
-    )
-
-
-def _sizes(repair: Repair) -> Iterator[tuple[str, int]]:
-    yield from ((shard.file.name, shard.size) for shard in repair.shards)
-    yield from ((file.name, file.size) for file in repair.copies)
-    yield from ((name, len(data)) for name, data in repair.texts.items())
-
-
-def _has_size(folder: Path, name: str, size: int) -> bool:
-    try:
-        return (folder / name).stat().st_size == size
-    except OSError:
-        return False
-
-
 def _said(done: str, name: str, size: int, shared: int) -> str:
     part = f", {format_bytes(shared)} shared" if shared else ""
     return f"{name} {done} ({format_bytes(size)}{part})"
@@ -245,7 +222,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _file_system(place: Path) -> Iterator[None]:
+def file_system(place: Path) -> Iterator[None]:
     """Make what the file system says no to an error for people."""
     try:
         yield

@@ -137,3 +137,8 @@ class Repair:
     texts: Mapping[str, bytes]
     dropped: tuple[str, ...]
     fingerprint: str
+
+    def names(self) -> frozenset[str]:
+        """Return the name of every file of the result but the record."""
+        files = (*(shard.file for shard in self.shards), *self.copies)
+        return frozenset(file.name for file in files) | self.texts.keys()
