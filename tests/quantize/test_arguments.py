@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
+from checkpoint.builders import NVFP4_CONFIG, Stored, modelopt_moe, write_checkpoint
 from layouts import layout
+from nvfp4_serve.checkpoint import read_checkpoint
 from nvfp4_serve.cli.main import commands
 from nvfp4_serve.errors import DoesNotFitError, ServeError, UsageError
 from nvfp4_serve.quantize.recipes import RECIPES, REFUSED
-from nvfp4_serve.quantize.space import require_room
+from nvfp4_serve.quantize.space import packable, require_room
 from nvfp4_serve.units import GIB
 
 
@@ -99,7 +100,7 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(
     model = layout(layout="unquantized", parameters=30_000_000_000)
 
     with pytest.raises(DoesNotFitError, match=says) as caught:
-        require_room(model, disk=disk, memory=memory)
+        require_room(model, packed=30_000_000_000, disk=disk, memory=memory)
 
     (line,) = caught.value.evidence
     assert "15.7 GiB" in line  # 30 B parameters of 4.5 bits
@@ -108,11 +109,48 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(
 def test_what_fits_shows_its_arithmetic() -> None:
     model = layout(layout="unquantized", parameters=30_000_000_000)
 
-    memory, disk = require_room(model, disk=20 * GIB, memory=80 * GIB)
+    memory, disk = require_room(
+        model, packed=29_000_000_000, disk=20 * GIB, memory=80 * GIB
+    )
 
     assert "55.9 GiB for 30.0 B parameters" in memory
     assert "= 73.6 GiB; 80.0 GiB are available" in memory
-    assert "20.0 GiB are free" in disk
+    assert "15.2 GiB for 29.0 B parameters that may be packed" in disk
+    assert "1.9 GiB for 1.0 B that stay in 16 bits" in disk
+    assert "= 17.1 GiB; 20.0 GiB are free" in disk
+
+
+@pytest.mark.parametrize(
+    ("packed", "says"),
+    [(29_000_000_000, "= 17.1 GiB"), (None, "55.9 GiB if nothing is packed")],
+)
+def test_a_disk_that_would_hold_it_all_packed_may_be_too_small(
+    packed: int | None, says: str
+) -> None:
+    model = layout(layout="unquantized", parameters=30_000_000_000)
+
+    with pytest.raises(DoesNotFitError, match="The disk") as caught:
+        require_room(model, packed=packed, disk=16 * GIB, memory=80 * GIB)
+
+    assert says in caught.value.evidence[0]
+
+
+def test_what_a_recipe_packs_is_known_by_the_names(tmp_path: Path) -> None:
+    plain: dict[str, Stored] = {
+        "model.embed_tokens.weight": ("BF16", (384, 96)),
+        "lm_head.weight": ("BF16", (384, 96)),
+        "model.layers.0.input_layernorm.weight": ("BF16", (96,)),
+        "model.layers.0.mlp.gate.weight": ("BF16", (4, 96)),
+        "model.layers.0.self_attn.q_proj.weight": ("BF16", (64, 96)),
+        "model.layers.0.mlp.experts.gate_up_proj": ("BF16", (4, 96, 32)),
+    }
+    checkpoint = read_checkpoint(str(write_checkpoint(tmp_path / "a", plain)))
+    nameless = {"layers.0.w": plain["lm_head.weight"]}
+    unknown = read_checkpoint(str(write_checkpoint(tmp_path / "b", nameless)))
+
+    assert packable(checkpoint, RECIPES["NVFP4_DEFAULT_CFG"]) == 64 * 96 + 4 * 96 * 32
+    assert packable(checkpoint, RECIPES["NVFP4_EXPERTS_ONLY_CFG"]) == 4 * 96 * 32
+    assert packable(unknown, RECIPES["NVFP4_DEFAULT_CFG"]) is None
 
 
 def test_every_refusal_says_what_to_do(tmp_path: Path) -> None:

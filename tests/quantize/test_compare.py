@@ -68,6 +68,10 @@ def test_names_the_one_expert_that_stayed_plain(tmp_path: Path) -> None:
         ("weight_scale", ("F8_E4M3", (128, 3)), "not for blocks of 16"),
         ("weight_scale_2", None, "no global scale"),
         ("input_scale", None, "no input scale"),
+        ("weight_scale_2", ("BF16", ()), "is BF16 [], not one F32 number"),
+        ("weight_scale_2", ("F32", (2,)), "is F32 [2], not one F32 number"),
+        ("input_scale", ("F16", (1,)), "is F16 [1], not one F32 number"),
+        ("input_scale", ("F32", (96,)), "is F32 [96], not one F32 number"),
     ],
 )
 def test_says_what_a_packed_module_lacks(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
-from nvfp4_serve.errors import QuantizeError, UsageError
+from checkpoint.builders import modelopt_moe, write_checkpoint
+from nvfp4_serve.errors import QuantizeError
 from nvfp4_serve.quantize.make import make_checkpoint
-from nvfp4_serve.runtime.lock import exclusive_or_not
 from nvfp4_serve.runtime.proc import read_process
 from quantize.worlds import (
     DONE,
     HELLO,
+    MARK,
     MEANT,
     STAND_IN,
     meant_line,
@@ -24,14 +24,6 @@ from quantize.worlds import (
 )
 from stand_in import quiet
 from waiting import wait_for
-
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    """A checkpoint that is what the stand-in says it meant."""
-    return write_checkpoint(
-        tmp_path / "good", modelopt_moe(), quantization=NVFP4_CONFIG
-    )
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -85,7 +77,7 @@ def test_a_failed_quantizer_leaves_its_log_and_no_checkpoint(
 
     assert caught.value.fix == "Name another."
     kept = tmp_path / "out.partial"
-    assert sorted(p.name for p in kept.iterdir()) == ["lock", "quantizer.log"]
+    assert sorted(p.name for p in kept.iterdir()) == [MARK, "quantizer.log"]
     assert "words of a library" in (kept / "quantizer.log").read_text()
 
 
@@ -118,6 +110,7 @@ def test_what_an_earlier_run_left_is_cleared_away_first(
 ) -> None:
     half = tmp_path / "out.partial" / "checkpoint"
     half.mkdir(parents=True)
+    (half.parent / MARK).touch()
     (half / "model.safetensors").write_bytes(b"half")
     (half.parent / "quantizer.log").write_text("old")
     said: list[str] = []
@@ -127,19 +120,6 @@ def test_what_an_earlier_run_left_is_cleared_away_first(
 
     assert "clearing away" in said[0]
     assert left(tmp_path) == ["out"]
-
-
-def test_two_runs_never_write_the_same_checkpoint(
-    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_stand_in(monkeypatch, good, HELLO, meant_line(), DONE)
-    (tmp_path / "out.partial").mkdir()
-
-    with (
-        exclusive_or_not(tmp_path / "out.partial" / "lock"),
-        pytest.raises(UsageError, match="Another `quantize`"),
-    ):
-        make_checkpoint(wish_of(tmp_path), STAND_IN, quiet)
 
 
 _RUN = """

@@ -26,6 +26,8 @@ MEANT: Final = (
         for name in ("gate", "up", "down")
     ),
 )
+#: What marks the folder of a run as ours.
+MARK: Final = ".nvfp4-serve-quantize"
 HELLO: Final = '{"event": "hello", "protocol": 1}'
 DONE: Final = '{"event": "done"}'
 
@@ -58,7 +60,13 @@ def set_stand_in(
     checkpoint: Path | None,
     *say: str,
     then: str = "end",
+    mkdir: Path | None = None,
 ) -> None:
     """Tell the stand-in what to write, what to say, and what to do at last."""
-    told = {"checkpoint": checkpoint and str(checkpoint), "say": say, "then": then}
+    told = {
+        "checkpoint": checkpoint and str(checkpoint),
+        "say": say,
+        "then": then,
+        "mkdir": mkdir and str(mkdir),
+    }
     monkeypatch.setenv("STAND_IN", json.dumps(told))

@@ -13,7 +13,8 @@ from nvfp4_serve.cli.say import say
 from nvfp4_serve.host.memory import read_memory
 from nvfp4_serve.quantize.compare import lost_parts
 from nvfp4_serve.quantize.make import WORKER, check_wish, make_checkpoint
-from nvfp4_serve.quantize.space import require_plain, require_room
+from nvfp4_serve.quantize.recipes import recipe_of
+from nvfp4_serve.quantize.space import packable, require_plain, require_room
 from nvfp4_serve.quantize.types import Wish
 from nvfp4_serve.runtime.engine import (
     find_engine,
@@ -81,12 +82,15 @@ def quantize(context: click.Context, /, **_: object) -> None:
     """
     wish = _wish(context.params)
     check_wish(wish)
-    plain = read_layout(read_checkpoint(wish.model, revision=wish.revision))
+    checkpoint = read_checkpoint(wish.model, revision=wish.revision)
+    plain = read_layout(checkpoint)
     require_plain(plain)
     # The commit that was looked at, whatever its branch has become meanwhile.
     wish = dataclasses.replace(wish, revision=plain.revision)
     free = shutil.disk_usage(wish.out.absolute().parent).free
-    for line in require_room(plain, disk=free, memory=read_memory().available):
+    memory = read_memory().available
+    packed = packable(checkpoint, recipe_of(wish.recipe))
+    for line in require_room(plain, packed=packed, disk=free, memory=memory):
         say(line)
     with interrupts() as signals, signals.allowed():
         quantizer = _quantizer()

@@ -75,11 +75,20 @@ def _lacks(group: ModuleGroup, *, inputs: bool) -> list[str]:
         lacks.append("no block scales")
     elif scale_block(weight.shape, scale.shape) != NVFP4_BLOCK:
         lacks.append(f"its block scales {list(scale.shape)} are not for blocks of 16")
-    if group.tensor("weight_scale_2") is None:
-        lacks.append("no global scale")
-    if inputs and group.tensor("input_scale") is None:
-        lacks.append("no input scale")
+    lacks += _lacks_one_number(group, "weight_scale_2", "global scale")
+    if inputs:
+        lacks += _lacks_one_number(group, "input_scale", "input scale")
     return lacks
+
+
+def _lacks_one_number(group: ModuleGroup, suffix: str, what: str) -> list[str]:
+    tensor = group.tensor(suffix)
+    if tensor is None:
+        return [f"no {what}"]
+    if tensor.dtype != "F32" or tensor.elements != 1:
+        found = f"{tensor.dtype} {list(tensor.shape)}"
+        return [f"its {what} {suffix} is {found}, not one F32 number"]
+    return []
 
 
 def _fault(name: str, count: int, checkpoint: Checkpoint, *, inputs: bool) -> str:

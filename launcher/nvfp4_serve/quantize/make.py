@@ -13,14 +13,20 @@ from nvfp4_serve.checkpoint.types import Layout, Severity
 from nvfp4_serve.errors import CheckpointError, QuantizeError, UsageError
 from nvfp4_serve.quantize.compare import require_packed
 from nvfp4_serve.quantize.conversation import Say, listen
+from nvfp4_serve.quantize.place import (
+    CHECKPOINT,
+    check_place,
+    is_finished,
+    partial_folder,
+    publish,
+    remove,
+)
 from nvfp4_serve.quantize.recipes import recipe_of
 from nvfp4_serve.quantize.types import Answered, Wish
 from nvfp4_serve.runtime.children import followed
-from nvfp4_serve.runtime.lock import exclusive_or_not
 
 #: The program that runs under the quantizer's Python.
 WORKER: Final = Path(__file__).with_name("worker.py")
-_LOCK: Final = "lock"
 
 
 def check_wish(wish: Wish) -> None:
@@ -30,16 +36,7 @@ def check_wish(wish: Wish) -> None:
         UsageError: Says which argument, and what to give instead.
     """
     recipe = recipe_of(wish.recipe)
-    if wish.out.exists() or wish.out.is_symlink():
-        raise UsageError(
-            f"`{wish.out}` is there already; nothing is written over.",
-            fix="Remove it, or give another OUT.",
-        )
-    if not wish.out.absolute().parent.is_dir():
-        raise UsageError(
-            f"`{wish.out.absolute().parent}` is no folder; OUT cannot be made in it.",
-            fix="Make it first.",
-        )
+    check_place(wish)
     if wish.calibration is not None and not wish.calibration.is_file():
         raise UsageError(
             f"The calibration text `{wish.calibration}` is no file.",
@@ -62,7 +59,7 @@ def make_checkpoint(wish: Wish, command: Sequence[str], say: Say) -> Layout:
 
     It is written under ``OUT.partial``, inspected there, and renamed when every module
     that the recipe means to quantize is packed. A cut-off run leaves at most that
-    folder, which the next run clears away.
+    folder, which the next run clears away; a finished checkpoint in it is kept.
 
     Args:
         wish: What is asked; `check_wish` has let it pass.
@@ -71,30 +68,31 @@ def make_checkpoint(wish: Wish, command: Sequence[str], say: Say) -> Layout:
 
     Raises:
         QuantizeError: The quantizer failed, or did not pack what it meant to.
-        UsageError: Another run writes the same checkpoint now.
+        UsageError: Another run writes the same checkpoint now, or what is read or kept
+            would be lost.
     """
-    partial = wish.out.with_name(f"{wish.out.name}.partial")
-    partial.mkdir(exist_ok=True)
-    with exclusive_or_not(partial / _LOCK) as is_ours:
-        if not is_ours:
-            raise UsageError(
-                f"Another `quantize` writes `{wish.out}` now.",
-                fix="Wait for it, or give another OUT.",
-            )
-        _clear(partial, say)
+    check_place(wish)  # Again: what is there may have changed since it was asked.
+    with partial_folder(wish.out, say) as partial:
         try:
             layout = _make(wish, command, partial, say)
         except QuantizeError:
-            raise  # What explains it is kept.
-        except BaseException:
-            shutil.rmtree(partial)
+            raise  # What explains it is kept, and what is finished.
+        except KeyboardInterrupt:
+            remove(partial)
             raise
-        shutil.rmtree(partial)
+        except BaseException:
+            if not is_finished(partial):
+                remove(partial)
+            raise
+        try:
+            remove(partial)
+        except OSError as error:
+            say(f"warning: `{partial}` is not needed, but cannot be removed: {error}")
     return layout
 
 
 def _make(wish: Wish, command: Sequence[str], partial: Path, say: Say) -> Layout:
-    made, log = partial / "checkpoint", partial / "quantizer.log"
+    made, log = partial / CHECKPOINT, partial / "quantizer.log"
     order = json.dumps(_order(wish, made))
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     try:
@@ -107,8 +105,7 @@ def _make(wish: Wish, command: Sequence[str], partial: Path, say: Say) -> Layout
         raise
     _say_left_out(answered, say)
     layout = _inspected(answered, made, wish, say)
-    os.sync()  # A crash must not leave a named checkpoint with unwritten files.
-    made.rename(wish.out)
+    publish(made, wish.out)
     return dataclasses.replace(
         layout, model=str(wish.out), folder=str(wish.out.absolute())
     )
@@ -159,12 +156,3 @@ def _inspected(answered: Answered, made: Path, wish: Wish, say: Say) -> Layout:
         )
     say(f"inspected: all {count} modules that {wish.recipe} quantizes are packed")
     return layout
-
-
-def _clear(partial: Path, say: Say) -> None:
-    """Remove what a cut-off or failed run has left."""
-    left = [path for path in partial.iterdir() if path.name != _LOCK]
-    if left:
-        say(f"clearing away what an earlier run left in `{partial}`")
-    for path in left:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

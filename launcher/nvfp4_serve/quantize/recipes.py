@@ -16,23 +16,31 @@ class Recipe:
     Attributes:
         name: ModelOpt's.
         inputs: It sets scales of activations, so it needs text to calibrate with.
+        packs: Classes of modules (``checkpoint.modules``) of which it may pack some;
+            of the others it packs none.
     """
 
     name: str
     inputs: bool
+    packs: frozenset[str]
 
 
-_W4A4: Final = (
-    "NVFP4_DEFAULT_CFG",
-    "NVFP4_EXPERTS_ONLY_CFG",
-    "NVFP4_MLP_ONLY_CFG",
-    "NVFP4_OMLP_ONLY_CFG",
-    "MAMBA_MOE_NVFP4_AGGRESSIVE_CFG",
-    "MAMBA_MOE_NVFP4_CONSERVATIVE_CFG",
+_NO_ATTENTION: Final = frozenset(
+    {"routed_experts", "shared_experts", "mlp", "mtp", "vision", "other"}
 )
+#: The embeddings, the head and the router are left by every recipe.
+_ALL: Final = _NO_ATTENTION | {"attention"}
+_W4A4: Final = {
+    "NVFP4_DEFAULT_CFG": _ALL,
+    "NVFP4_EXPERTS_ONLY_CFG": _NO_ATTENTION,
+    "NVFP4_MLP_ONLY_CFG": _NO_ATTENTION,
+    "NVFP4_OMLP_ONLY_CFG": _ALL,
+    "MAMBA_MOE_NVFP4_AGGRESSIVE_CFG": _ALL,
+    "MAMBA_MOE_NVFP4_CONSERVATIVE_CFG": _ALL,
+}
 RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
-    {name: Recipe(name, inputs=True) for name in _W4A4}
-    | {"W4A16_NVFP4_CFG": Recipe("W4A16_NVFP4_CFG", inputs=False)}
+    {name: Recipe(name, inputs=True, packs=packs) for name, packs in _W4A4.items()}
+    | {"W4A16_NVFP4_CFG": Recipe("W4A16_NVFP4_CFG", inputs=False, packs=_ALL)}
 )
 
 _SMOOTHED: Final = "no vLLM serves its pre-scaled weights (vllm#45333)"

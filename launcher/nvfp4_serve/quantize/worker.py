@@ -7,6 +7,7 @@ all that the libraries print goes to stderr.
 
 import contextlib
 import fnmatch
+import importlib.util
 import json
 import os
 import re
@@ -33,13 +34,18 @@ _COMPANIONS: Final = (
 _LAYER: Final = re.compile(r"^.*?\b(layers|blocks|h)\.\d+(?=\.|$)")
 
 
-class RefusedError(Exception):
-    """The order cannot be carried out; the user can do something about it."""
+def _beside(name: str) -> Theirs:
+    """Return a module that lies beside this file; no package is on our path."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"nvfp4_serve_{name}", path)
+    if spec is None or spec.loader is None:
+        raise AssertionError(f"{path} is a module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def __init__(self, problem: str, fix: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.fix = fix
+
+_CALIBRATION: Final = _beside("calibration")
 
 
 def main() -> int:
@@ -54,7 +60,7 @@ def main() -> int:
     try:
         say("hello", protocol=PROTOCOL)
         _carry_out(json.loads(sys.argv[1]), say)
-    except RefusedError as error:
+    except _CALIBRATION.RefusedError as error:
         say("failed", problem=error.problem, fix=error.fix)
         return 1
     except Exception as error:  # noqa: BLE001 - the boundary: it is said, and ends us
@@ -74,10 +80,12 @@ def _carry_out(order: Order, say: Say) -> None:
     if order["model"] is None:
         say("recipes", names=sorted(mtq.config.choices))
         return
+    # What is wrong with the text is said before hours go into the model.
+    read = _CALIBRATION.read_calibration(order) if order["calibration"] else None
     say("phase", name="loading the model")
     source = _local_folder(order)
+    calibrate = None if read is None else _calibration(read, source, order, say)
     model = _load(source, order, say)
-    calibrate = _calibration(model, source, order, say)
     recipe = _recipe(mtq, order)
     say("phase", name="quantizing" if calibrate is None else "calibrating")
     with torch.inference_mode():
@@ -116,7 +124,7 @@ def _load(source: Path, order: Order, say: Say) -> Theirs:
         **remote,
     )
     if missing := sorted(loading["missing_keys"]):
-        raise RefusedError(
+        raise _CALIBRATION.RefusedError(
             f"The checkpoint lacks {len(missing)} tensors that {type(model).__name__} "
             f"needs, the first is `{missing[0]}`; they would be random.",
             fix="Download the checkpoint again, or give the one that it is a part of.",
@@ -146,62 +154,24 @@ def _recipe(mtq: Theirs, order: Order) -> Theirs:
 
 
 def _calibration(
-    model: Theirs, source: Path, order: Order, say: Say
-) -> Callable[[Theirs], None] | None:
-    """Return what shows the model its calibration text; None where none is needed."""
-    if order["calibration"] is None:
-        return None
+    read: Theirs, source: Path, order: Order, say: Say
+) -> Callable[[Theirs], None]:
+    """Return what shows the model its calibration text."""
     import torch
     from transformers import AutoTokenizer
 
     remote = {"trust_remote_code": order["trust_remote_code"]}
     tokenizer = AutoTokenizer.from_pretrained(source, **remote)
-    samples = list(_samples(tokenizer, order))
-    if not samples:
-        raise RefusedError(
-            f"`{order['calibration']}` holds no text to calibrate with.",
-            fix="Give a text file, or JSON lines that have a `text` each.",
-        )
+    samples = _CALIBRATION.make_samples(read, tokenizer, order)
     tokens = sum(len(sample) for sample in samples)
     say("calibration", samples=len(samples), tokens=tokens)
 
-    def show(calibrated: Theirs) -> None:
+    def show(model: Theirs) -> None:
         for number, sample in enumerate(samples, 1):
-            calibrated(input_ids=torch.tensor([sample], device=model.device))
+            model(input_ids=torch.tensor([sample], device=model.device))
             say("progress", what="calibrating", done=number, total=len(samples))
 
     return show
-
-
-def _samples(tokenizer: Theirs, order: Order) -> Iterator[list[int]]:
-    """Yield the samples: a JSON line each, or even pieces of a text."""
-    length, most = order["calib_length"], order["calib_samples"]
-    path = Path(order["calibration"])
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        for line in [line for line in text.splitlines() if line.strip()][:most]:
-            said = _text_of(json.loads(line), tokenizer)
-            yield tokenizer(said)["input_ids"][:length]
-        return
-    tokens = tokenizer(text)["input_ids"]
-    starts = range(0, len(tokens), length)
-    # Spread over the text, not its beginning alone.
-    for index in range(min(most, len(starts))):
-        start = starts[index * len(starts) // min(most, len(starts))]
-        yield tokens[start : start + length]
-
-
-def _text_of(entry: Theirs, tokenizer: Theirs) -> str:
-    match entry:
-        case str(text) | {"text": str(text)}:
-            return text
-        case {"messages": list(messages)}:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False))
-        case _:
-            raise RefusedError(
-                f"A line of the calibration file has no text: {str(entry)[:80]!r}.",
-                fix='Each line is a string, {"text": …} or {"messages": […]}.',
-            )
 
 
 def _meant(model: Theirs, recipe: Theirs) -> Iterator[dict[str, object]]:

@@ -26,7 +26,8 @@ def followed(
 ) -> Iterator[Iterator[str]]:
     """Run ``command``; give the lines of its stdout as they come.
 
-    When the block ends, so do the program and all that it has started in its session.
+    When the block ends, so do the program and all that it has started and that is still
+    in its process group. What went to a group or session of its own stays.
 
     Args:
         command: The program and its arguments.
