@@ -27,6 +27,8 @@ from stand_in import quiet, running
 from tiny_engine import Tiny, make_tiny
 from waiting import wait_for
 
+pytestmark = pytest.mark.uv
+
 _TESTS = Path(__file__).parents[1]
 
 
