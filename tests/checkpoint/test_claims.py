@@ -15,24 +15,12 @@ from checkpoint.builders import (
     without,
     write_checkpoint,
 )
+from checkpoint.judged import found, layout_of
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout, Producer, Severity
+from nvfp4_serve.checkpoint.types import Producer
+from nvfp4_serve.finding import Severity
 
 EXPERT = "model.layers.0.mlp.experts.1.down_proj"
-
-
-def layout_of(
-    folder: Path,
-    tensors: Tensors,
-    quantization: Mapping[str, object] | None = NVFP4_CONFIG,
-    config: Mapping[str, object] | None = None,
-) -> Layout:
-    write_checkpoint(folder, tensors, quantization=quantization, config=config)
-    return read_layout(read_checkpoint(str(folder)))
-
-
-def found(layout: Layout) -> list[tuple[str, Severity]]:
-    return [(finding.id, finding.severity) for finding in layout.findings]
 
 
 ALGO = "quant_algo"

@@ -16,27 +16,14 @@ from checkpoint.builders import (
     modelopt_moe,
     plain_moe,
     without,
-    write_checkpoint,
 )
-from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout, Producer, Severity
+from checkpoint.judged import layout_of
+from nvfp4_serve.checkpoint import layout_json
+from nvfp4_serve.checkpoint.types import Producer
+from nvfp4_serve.finding import Severity
 
 EXPERT = "model.layers.0.mlp.experts.1.down_proj"
 W4A16_CONFIG = {**NVFP4_CONFIG, "quant_algo": "W4A16_NVFP4", "config_groups": None}
-
-
-def layout_of(
-    folder: Path,
-    tensors: Tensors,
-    quantization: Mapping[str, object] | None = NVFP4_CONFIG,
-    config: Mapping[str, object] | None = None,
-) -> Layout:
-    write_checkpoint(folder, tensors, quantization=quantization, config=config)
-    return read_layout(read_checkpoint(str(folder)))
-
-
-def found(layout: Layout) -> list[tuple[str, Severity]]:
-    return [(finding.id, finding.severity) for finding in layout.findings]
 
 
 def test_recognises_what_modelopt_exports(tmp_path: Path) -> None:

@@ -1,32 +1,15 @@
 """What config.json says of the model itself."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from checkpoint.builders import (
-    NVFP4_CONFIG,
-    Tensors,
     modelopt_moe,
-    write_checkpoint,
 )
-from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Attention, Layout, Severity
-
-
-def layout_of(
-    folder: Path,
-    tensors: Tensors,
-    quantization: Mapping[str, object] | None = NVFP4_CONFIG,
-    config: Mapping[str, object] | None = None,
-) -> Layout:
-    write_checkpoint(folder, tensors, quantization=quantization, config=config)
-    return read_layout(read_checkpoint(str(folder)))
-
-
-def found(layout: Layout) -> list[tuple[str, Severity]]:
-    return [(finding.id, finding.severity) for finding in layout.findings]
+from checkpoint.judged import found, layout_of
+from nvfp4_serve.checkpoint.types import Attention
+from nvfp4_serve.finding import Severity
 
 
 @pytest.mark.parametrize(

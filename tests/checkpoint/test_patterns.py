@@ -6,7 +6,7 @@ import pytest
 
 from checkpoint.builders import NVFP4_CONFIG, modelopt_moe, write_checkpoint
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Finding
+from nvfp4_serve.finding import Finding
 
 
 def findings(folder: Path, ignore: list[str]) -> dict[str, Finding]:

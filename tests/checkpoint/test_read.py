@@ -19,8 +19,8 @@ from checkpoint.builders import (
 )
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.header import parse_header, read_header
-from nvfp4_serve.checkpoint.types import Severity
 from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.finding import Severity
 
 MORE = {"model.more.weight": ("BF16", (8, 8))}
 #: numpy's word to the format's.

@@ -27,7 +27,8 @@ from checkpoint.foreign_names import (
 )
 from checkpoint.test_real_exports import HEADERS
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout, Severity
+from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.finding import Severity
 
 EXPERTS = "model.layers.0.mlp.experts"
 

@@ -7,9 +7,9 @@ import pytest
 
 from hosts import cpu_host, gpu, gpu_host
 from nvfp4_serve.errors import ExitCode, HostError
+from nvfp4_serve.finding import Severity
 from nvfp4_serve.host import Host, facts_json, read_facts
 from nvfp4_serve.host.findings import host_findings
-from nvfp4_serve.host.types import Severity
 from nvfp4_serve.units import GIB
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
+from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import Gpu, Host, read_facts
 from nvfp4_serve.host.findings import host_findings
-from nvfp4_serve.host.types import Attach, Container, Fabric, Finding, Severity
+from nvfp4_serve.host.types import Attach, Container, Fabric
 from nvfp4_serve.units import GIB
 
 HOSTS = Path(__file__).parents[1] / "data/hosts"

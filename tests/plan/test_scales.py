@@ -6,8 +6,8 @@ import pytest
 from engines import engine_python
 from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
-from nvfp4_serve.checkpoint.types import Finding, Severity
 from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.plan.scales import SCALED_WRONGLY
 

@@ -17,7 +17,8 @@ from typing import Final
 
 from engines import twins_python
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout, Severity
+from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.finding import Severity
 from twins.bench import Bench, EngineAnswer, LoadError, Tokens
 from twins.exports import Export, make_exports
 from twins.launcher_options import options_of

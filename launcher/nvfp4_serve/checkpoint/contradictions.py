@@ -15,7 +15,7 @@ from nvfp4_serve.checkpoint.config import (
 from nvfp4_serve.checkpoint.encodings import NVFP4, QUANTIZED
 from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK
-from nvfp4_serve.checkpoint.types import Finding, Severity
+from nvfp4_serve.finding import Finding, Severity
 
 #: What vLLM 0.32.0 takes from config.json (``quantization/modelopt.py``).
 _ALGORITHMS: Final = frozenset(

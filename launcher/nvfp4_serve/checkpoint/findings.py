@@ -14,7 +14,7 @@ from nvfp4_serve.checkpoint.lists import named, some
 from nvfp4_serve.checkpoint.mismatches import MISMATCHES
 from nvfp4_serve.checkpoint.parts import PARTS
 from nvfp4_serve.checkpoint.scales import SCALES
-from nvfp4_serve.checkpoint.types import Finding, Severity
+from nvfp4_serve.finding import Finding, Severity
 
 _ORDER: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _GPT_OSS: Final = "GptOssForCausalLM"

@@ -6,7 +6,8 @@ from typing import Final
 from nvfp4_serve.checkpoint.evidence import Evidence, gather
 from nvfp4_serve.checkpoint.findings import find, worst_first
 from nvfp4_serve.checkpoint.overlay import make_overlay
-from nvfp4_serve.checkpoint.types import Finding, Overlay, Severity
+from nvfp4_serve.checkpoint.types import Overlay
+from nvfp4_serve.finding import Finding, Severity
 
 _MILDER: Final = {
     Severity.ERROR: Severity.WARNING,

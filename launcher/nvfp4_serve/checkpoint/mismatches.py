@@ -20,7 +20,7 @@ from nvfp4_serve.checkpoint.encodings import (
 )
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
 from nvfp4_serve.checkpoint.parts import QUANTIZED_ROUTERS
-from nvfp4_serve.checkpoint.types import Finding, Severity
+from nvfp4_serve.finding import Finding, Severity
 
 _SAME_EXPORT: Final = "Take the config from the export that wrote the tensors."
 #: Classes whose matrices vLLM builds quantized unless the config excludes them.

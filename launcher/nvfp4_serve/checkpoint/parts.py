@@ -10,7 +10,7 @@ from nvfp4_serve.checkpoint.encodings import QUANTIZED, Encoding, is_linear
 from nvfp4_serve.checkpoint.evidence import Evidence
 from nvfp4_serve.checkpoint.layers import layer_of
 from nvfp4_serve.checkpoint.lists import named
-from nvfp4_serve.checkpoint.types import Finding, Severity
+from nvfp4_serve.finding import Finding, Severity
 
 #: Models of vLLM 0.32.0 that give their router the quantization config
 #: (``GateLinear(..., quant_config=quant_config)``); others build it plain.

@@ -20,14 +20,9 @@ from nvfp4_serve.checkpoint.index import (
 from nvfp4_serve.checkpoint.malformed import check_body, shown
 from nvfp4_serve.checkpoint.scalars import decode_pair, pick_pairs
 from nvfp4_serve.checkpoint.smallfile import CONFIG_LIMIT, INDEX_LIMIT, parse_object
-from nvfp4_serve.checkpoint.types import (
-    Checkpoint,
-    Finding,
-    RawHeader,
-    ScalePair,
-    Severity,
-)
+from nvfp4_serve.checkpoint.types import Checkpoint, RawHeader, ScalePair
 from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.finding import Finding, Severity
 
 _CONFIG: Final = "config.json"
 _QUANT_CONFIG: Final = "hf_quant_config.json"

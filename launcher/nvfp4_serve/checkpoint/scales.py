@@ -12,7 +12,8 @@ from nvfp4_serve.checkpoint.evidence import Evidence, Seen
 from nvfp4_serve.checkpoint.lists import named
 from nvfp4_serve.checkpoint.nvfp4 import NVFP4_BLOCK, VALUES_PER_BYTE
 from nvfp4_serve.checkpoint.scalars import differ
-from nvfp4_serve.checkpoint.types import Finding, ModuleGroup, ScalePair, Severity
+from nvfp4_serve.checkpoint.types import ModuleGroup, ScalePair
+from nvfp4_serve.finding import Finding, Severity
 
 #: Scales of which a weight has one.
 _SCALARS: Final = (

@@ -1,27 +1,10 @@
 """What is known of a checkpoint once its headers are read. Values only."""
 
-import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-class Severity(enum.StrEnum):
-    """How bad a finding is. An ``ERROR`` means: do not serve this."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a user should know of a checkpoint."""
-
-    id: str
-    severity: Severity
-    message: str
-    fix: str
+from nvfp4_serve.finding import Finding, Severity
 
 
 @dataclass(frozen=True, slots=True)

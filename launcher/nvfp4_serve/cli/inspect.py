@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import click
 
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Finding, Layout
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import ExitCode
+from nvfp4_serve.finding import Finding
 from nvfp4_serve.units import format_bytes, format_count
 
 

@@ -2,8 +2,9 @@
 
 import click
 
-from nvfp4_serve.checkpoint.types import Layout, Severity
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.finding import Severity
 
 
 def refuse(layout: Layout) -> None:

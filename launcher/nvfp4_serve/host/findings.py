@@ -4,16 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.capability import KNOWN, capability_text
-from nvfp4_serve.host.types import (
-    Attach,
-    Container,
-    Fabric,
-    Finding,
-    Gpu,
-    Host,
-    Severity,
-)
+from nvfp4_serve.host.types import Attach, Container, Fabric, Gpu, Host
 from nvfp4_serve.units import format_bytes
 
 #: CUDA 13.0 needs driver R580 (NVIDIA CUDA Toolkit release notes; vLLM 0.33.0,

@@ -5,24 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 
-class Severity(enum.StrEnum):
-    """How bad a finding is. An ``ERROR`` means: serving fails until it is mended."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a user should know of a machine."""
-
-    id: str
-    severity: Severity
-    message: str
-    fix: str
-
-
 class Attach(enum.StrEnum):
     """How a container engine is asked for GPUs."""
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout, Severity
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import CheckpointError, QuantizeError, UsageError
+from nvfp4_serve.finding import Severity
 from nvfp4_serve.quantize.compare import require_packed
 from nvfp4_serve.quantize.conversation import Say, listen
 from nvfp4_serve.quantize.place import (

@@ -11,8 +11,9 @@ from nvfp4_layouts.types import Piece, RewriteError, Stored
 
 from nvfp4_serve import __version__
 from nvfp4_serve.checkpoint.index import INDEX_FILE
-from nvfp4_serve.checkpoint.types import Layout, Severity
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import CheckpointError, UsageError
+from nvfp4_serve.finding import Severity
 from nvfp4_serve.repair.config import new_config, new_index, new_legacy
 from nvfp4_serve.repair.shards import make_shard
 from nvfp4_serve.repair.types import (

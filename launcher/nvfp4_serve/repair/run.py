@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.checkpoint.folder import Folder
-from nvfp4_serve.checkpoint.types import Severity
 from nvfp4_serve.errors import CheckpointError, DoesNotFitError, HostError, UsageError
+from nvfp4_serve.finding import Severity
 from nvfp4_serve.repair.copying import Copier, KernelCopier
 from nvfp4_serve.repair.finished import find_finished, published
 from nvfp4_serve.repair.partial import (
