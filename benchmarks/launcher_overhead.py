@@ -27,7 +27,7 @@ from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.host import detect_host
 from nvfp4_serve.plan import Request, make_plan
 from nvfp4_serve.ready.ending import LOOK
-from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.runtime.engine import find_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
 from nvfp4_serve.runtime.instances import list_instances
@@ -77,7 +77,7 @@ def start_by_hand(model: Path) -> float:
     """Return the seconds from the engine's start to its last right answer."""
     port = free_port()
     layout = read_layout(read_checkpoint(str(model)))
-    plan = make_plan(layout, detect_host(), Request(port=port), read_spellings())
+    plan = make_plan(layout, detect_host(), Request(port=port), load_knowledge())
     engine = find_engine(engine_spec(flavour_of(plan.engine)))
     if engine is None:
         sys.exit("no engine; `nvfp4-serve engine install` installs it")

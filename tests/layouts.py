@@ -1,9 +1,11 @@
 """Layouts for tests of what comes after reading a checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from nvfp4_serve.checkpoint.types import Attention, Layout, Producer
+from nvfp4_serve.recipe.knowledge import Knowledge
 from nvfp4_serve.units import GIB
 
 #: About Qwen3-30B-A3B in NVFP4 (its config.json: 48 layers, 4 KV heads of 128).
@@ -28,3 +30,8 @@ QWEN3_30B = Layout(
 def layout(**changes: Any) -> Layout:
     """Return the layout of Qwen3-30B-A3B with some fields changed."""
     return replace(QWEN3_30B, **changes)
+
+
+def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Knowledge:
+    """Return what the data files say: of flags ``spellings``, and else nothing."""
+    return replace(Knowledge(spellings=spellings or {}), **changes)

@@ -1,7 +1,7 @@
 import pytest
 
 from hosts import cpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint.types import Attention
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.plan import Plan, Request, Status, make_plan
@@ -21,7 +21,7 @@ SPELLINGS = {
 def plan(**changes: object) -> Plan:
     host = changes.pop("host", cpu_host())
     request = changes.pop("request", Request())
-    return make_plan(layout(**changes), host, request, SPELLINGS)  # type: ignore[arg-type]
+    return make_plan(layout(**changes), host, request, knowledge(SPELLINGS))  # type: ignore[arg-type]
 
 
 def flag(made: Plan, name: str) -> str | None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hosts import gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint.types import Attention
 from nvfp4_serve.errors import DoesNotFitError, UsageError
 from nvfp4_serve.host import Host
@@ -24,7 +24,7 @@ SPELLINGS = {
 
 def plan(host: Host, *extra: str, length: int | None = None, **changes: Any) -> Plan:
     request = Request(max_model_len=length, extra=extra)
-    return make_plan(layout(**changes), host, request, SPELLINGS)
+    return make_plan(layout(**changes), host, request, knowledge(SPELLINGS))
 
 
 def flag(made: Plan, name: str) -> str | None:

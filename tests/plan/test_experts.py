@@ -6,7 +6,7 @@ import pytest
 
 from checkpoint.test_real_exports import restored
 from hosts import cpu_host, gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import Host
@@ -27,7 +27,9 @@ B300 = gpu_host(gpu(capability=(10, 3)))
 
 
 def plan(host: Host, *extra: str, **changes: Any) -> Plan:
-    return make_plan(layout(**changes), host, Request(extra=extra), SPELLINGS)
+    return make_plan(
+        layout(**changes), host, Request(extra=extra), knowledge(SPELLINGS)
+    )
 
 
 def backend(made: Plan) -> str | None:
@@ -88,7 +90,7 @@ def test_a_whole_deepseek_v4_gets_its_backend_and_a_config_that_spares_the_draft
     restored("constructed-deepseek-v4-nvfp4-mxfp4-mtp", tmp_path)
     v4 = read_layout(read_checkpoint(str(tmp_path)))
 
-    made = make_plan(v4, B300, Request(), {})
+    made = make_plan(v4, B300, Request(), knowledge())
 
     assert backend(made) == "flashinfer_trtllm"
     given = json.loads(made.argv[made.argv.index("--hf-overrides") + 1])

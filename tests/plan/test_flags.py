@@ -1,7 +1,7 @@
 import pytest
 
 from hosts import cpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.errors import ExitCode, UsageError
 from nvfp4_serve.plan import Request, make_plan
 
@@ -18,7 +18,7 @@ SPELLINGS = {
 
 def refuse(*words: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        make_plan(layout(), cpu_host(), Request(extra=words), SPELLINGS)
+        make_plan(layout(), cpu_host(), Request(extra=words), knowledge(SPELLINGS))
     return caught.value
 
 
@@ -55,6 +55,6 @@ def test_a_second_model_is_no_flag() -> None:
     ],
 )
 def test_the_parsers_other_spellings_are_taken(words: tuple[str, ...]) -> None:
-    made = make_plan(layout(), cpu_host(), Request(extra=words), SPELLINGS)
+    made = make_plan(layout(), cpu_host(), Request(extra=words), knowledge(SPELLINGS))
 
     assert made.argv[-len(words) :] == words

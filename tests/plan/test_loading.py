@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from hosts import cpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan import Plan, Request, make_plan
 
@@ -17,7 +17,9 @@ ADAPTER: Final = (
 
 
 def plan(*extra: str, **changes: Any) -> Plan:
-    return make_plan(layout(**changes), cpu_host(), Request(extra=extra), SPELLINGS)
+    return make_plan(
+        layout(**changes), cpu_host(), Request(extra=extra), knowledge(SPELLINGS)
+    )
 
 
 def weights(made: Plan) -> list[str]:

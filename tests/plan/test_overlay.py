@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint.types import Overlay
 from nvfp4_serve.errors import CheckpointError, UsageError
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -23,7 +23,9 @@ SPELLINGS = {
 
 def plan(*extra: str, **changes: Any) -> Plan:
     made = {"overlay": OVERLAY} | changes
-    return make_plan(layout(**made), cpu_host(), Request(extra=extra), SPELLINGS)
+    return make_plan(
+        layout(**made), cpu_host(), Request(extra=extra), knowledge(SPELLINGS)
+    )
 
 
 def overrides(made: Plan) -> Any:

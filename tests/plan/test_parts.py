@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hosts import gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -13,7 +13,7 @@ from nvfp4_serve.units import GIB
 
 
 def plan(host: Host, weight_bytes: int) -> Plan:
-    return make_plan(layout(weight_bytes=weight_bytes), host, Request(), {})
+    return make_plan(layout(weight_bytes=weight_bytes), host, Request(), knowledge())
 
 
 def test_a_gpu_of_no_known_memory_is_not_taken_for_one_that_shares_the_machines() -> (

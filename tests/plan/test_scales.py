@@ -5,7 +5,7 @@ import pytest
 
 from engines import engine_python
 from hosts import cpu_host, gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.errors import CheckpointError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -19,22 +19,26 @@ GPU: Final = gpu_host(gpu())
 
 def test_a_gpu_is_not_given_what_it_would_scale_wrongly() -> None:
     with pytest.raises(CheckpointError, match="answer wrongly") as caught:
-        make_plan(layout(findings=(DIFFER,)), GPU, Request(), {})
+        make_plan(layout(findings=(DIFFER,)), GPU, Request(), knowledge())
 
     assert caught.value.evidence == (DIFFER.message,)
     assert DIFFER.fix in caught.value.fix
 
 
 def test_a_cpu_keeps_each_scale_and_serves_it() -> None:
-    assert make_plan(layout(findings=(DIFFER,)), cpu_host(), Request(), {}).argv
+    assert make_plan(
+        layout(findings=(DIFFER,)), cpu_host(), Request(), knowledge()
+    ).argv
 
 
 def test_what_was_not_read_beforehand_must_not_show_in_the_log_of_a_gpu() -> None:
     def patterns(plan: Plan) -> set[str]:
         return set(plan.expect.log_must_not)
 
-    assert patterns(make_plan(layout(), GPU, Request(), {})) >= set(SCALED_WRONGLY)
-    on_cpu = patterns(make_plan(layout(), cpu_host(), Request(), {}))
+    assert patterns(make_plan(layout(), GPU, Request(), knowledge())) >= set(
+        SCALED_WRONGLY
+    )
+    on_cpu = patterns(make_plan(layout(), cpu_host(), Request(), knowledge()))
     assert not on_cpu & set(SCALED_WRONGLY)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.host import Host
@@ -29,7 +29,7 @@ FOUR = gpu_host(*(gpu(i, memory=32 * GIB) for i in range(4)))
 
 def plan(host: Host, *extra: str, **changes: Any) -> Plan:
     made = {"input_widths": NARROW} | changes
-    return make_plan(layout(**made), host, Request(extra=extra), SPELLINGS)
+    return make_plan(layout(**made), host, Request(extra=extra), knowledge(SPELLINGS))
 
 
 @pytest.mark.parametrize("host", [FOUR, cpu_host()], ids=["gpu", "cpu"])

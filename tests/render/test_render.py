@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
-from layouts import layout
+from layouts import knowledge, layout
 from nvfp4_serve.checkpoint.types import Overlay
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -13,7 +13,7 @@ from nvfp4_serve.render import render_json, render_shell
 
 
 def plan(host: Host, model: str = "/models/tiny") -> Plan:
-    return make_plan(layout(model=model, folder=model), host, Request(), {})
+    return make_plan(layout(model=model, folder=model), host, Request(), knowledge())
 
 
 def run(text: str, folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -64,7 +64,7 @@ def test_a_config_on_the_command_line_is_one_word_of_json(
 ) -> None:
     config = {"quant_method": "modelopt", "ignore": [name, "lm_head"]}
     overlay = Overlay(config, (f"`ignore` names {name}.",))
-    made = make_plan(layout(overlay=overlay), cpu_host(), Request(), {})
+    made = make_plan(layout(overlay=overlay), cpu_host(), Request(), knowledge())
 
     words, _ = run(render_shell(made), tmp_path)
 
@@ -75,7 +75,9 @@ def test_a_config_on_the_command_line_is_one_word_of_json(
 
 
 def test_what_is_done_to_the_weights_is_a_comment(tmp_path: Path) -> None:
-    made = make_plan(layout(rewrites=("projection-first",)), cpu_host(), Request(), {})
+    made = make_plan(
+        layout(rewrites=("projection-first",)), cpu_host(), Request(), knowledge()
+    )
 
     text = render_shell(made)
 

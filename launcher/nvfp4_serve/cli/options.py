@@ -11,7 +11,7 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
-from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.knowledge import load_knowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +89,4 @@ def plan_for(wanted: Asked, host: Host) -> Plan:
         DoesNotFitError: It does not fit.
         UsageError: A flag cannot be passed on.
     """
-    return make_plan(_layout_for(wanted), host, wanted.request, read_spellings())
+    return make_plan(_layout_for(wanted), host, wanted.request, load_knowledge())

@@ -11,7 +11,6 @@ from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.experts import check_experts, expert_choices
 from nvfp4_serve.plan.flags import (
     Choice,
-    Spellings,
     asked_flags,
     check_flags,
     user_reasons,
@@ -22,10 +21,11 @@ from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
+from nvfp4_serve.recipe.knowledge import Knowledge
 
 
 def make_plan(
-    layout: Layout, host: Host, request: Request, spellings: Spellings
+    layout: Layout, host: Host, request: Request, knowledge: Knowledge
 ) -> Plan:
     """Return how to serve ``layout`` on ``host``.
 
@@ -33,8 +33,8 @@ def make_plan(
         layout: The checkpoint. That it is servable is the caller's to check.
         host: The machine.
         request: What the user asked for.
-        spellings: The flags of the engine's parser; the words of ``request.extra``
-            are checked against them.
+        knowledge: What our data files say; the words of ``request.extra`` are
+            checked against the flags in it.
 
     Raises:
         DoesNotFitError: With the arithmetic.
@@ -42,6 +42,7 @@ def make_plan(
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.
     """
+    spellings = knowledge.spellings
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
     asked = asked_flags(request.extra, spellings)
