@@ -184,7 +184,8 @@ def _check_context(recipe: Recipe) -> None:
     value = recipe.args[CONTEXT].value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(
-            f"`{CONTEXT}` is {value!r}.", fix="Write a whole number of tokens."
+            f"`{CONTEXT}` is {value!r}; it must be a whole number of tokens.",
+            fix="Correct it.",
         )
 
 
