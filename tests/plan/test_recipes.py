@@ -16,7 +16,7 @@ from nvfp4_serve.plan import Plan, Request, Status, make_plan
 from nvfp4_serve.plan.types import Ready
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.units import GIB
-from recipe_files import arg, load, variant
+from recipe_files import MODEL, arg, load, variant
 
 FOLDER = "/m/Qwen3-30B-A3B-NVFP4"
 QWEN3 = layout(model=FOLDER, folder=FOLDER)
@@ -297,3 +297,17 @@ def test_two_equal_recipes_end_the_plan_unless_one_is_named(tmp_path: Path) -> N
 
     made = plan(tmp_path, variants=two, request={"recipe": "qwen3/b"})
     assert made.recipe_id == "qwen3/b"
+
+
+def test_another_revision_than_the_recipes_is_said_to_be(tmp_path: Path) -> None:
+    model = {"id": MODEL, "source": "a test", "revision": "a" * 40}
+    recipes = tuple(load(tmp_path, variant(), model=model))
+
+    def findings(revision: str) -> list[str]:
+        checkpoint = layout(model=MODEL, folder=None, revision=revision)
+        known = knowledge(SPELLINGS, recipes=recipes)
+        made = make_plan(checkpoint, HOST, Request(), known)
+        return [finding.id for finding in made.findings]
+
+    assert findings("a" * 40) == []
+    assert findings("b" * 40) == ["recipe-of-another-revision"]

@@ -15,7 +15,7 @@ from nvfp4_serve.recipe.flags import read_flags, read_spellings
 from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.lint import lint_file, lint_machines
 from nvfp4_serve.recipe.load import load_recipes, read_recipe_file, recipe_files
-from nvfp4_serve.recipe.types import Recipe, Status
+from nvfp4_serve.recipe.types import Arg, Recipe, Status, Variable
 
 HOSTS = {
     path.stem: read_facts(path)
@@ -47,7 +47,8 @@ def test_nothing_is_called_verified_that_nobody_ran(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.id)
 def test_a_reason_is_a_sentence_and_a_source_is_no_guess(recipe: Recipe) -> None:
-    for row in (*recipe.args.values(), *recipe.env.values()):
+    rows: list[Arg | Variable] = [*recipe.args.values(), *recipe.env.values()]
+    for row in rows:
         assert re.search(r"\w.*\.$", row.why, re.DOTALL), row.why
         assert not re.search(r"\b(unknown|todo|tbd|\?\?)\b", row.source, re.IGNORECASE)
 

@@ -151,7 +151,11 @@ def take_recipe(
         host=replace(host, gpus=chosen.verdict.gpus),
         context=args.pop(CONTEXT, None),
         args=args,
-        findings=(*chosen.findings, *_replaced(recipe, request, spellings, asked)),
+        findings=(
+            *chosen.findings,
+            *_of_revision(recipe, layout),
+            *_replaced(recipe, request, spellings, asked),
+        ),
     )
 
 
@@ -228,6 +232,18 @@ def _check_twice(recipe: Recipe, spellings: Spellings) -> None:
                 f"`{seen[flag]}` and `{name}` are one flag.", fix="Keep one of them."
             )
         seen[flag] = name
+
+
+def _of_revision(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
+    """Yield that the checkpoint is of another commit than the recipe's."""
+    if recipe.revision and layout.revision and recipe.revision != layout.revision:
+        yield Finding(
+            "recipe-of-another-revision",
+            Severity.INFO,
+            f"The recipe `{recipe.id}` was made for revision {recipe.revision}, and "
+            f"this is {layout.revision}.",
+            f"`--revision {recipe.revision}` serves the recipe's.",
+        )
 
 
 def _replaced(
