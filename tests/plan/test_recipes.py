@@ -22,6 +22,7 @@ FOLDER = "/m/Qwen3-30B-A3B-NVFP4"
 QWEN3 = layout(model=FOLDER, folder=FOLDER)
 HOST = gpu_host(gpu(0), gpu(1))
 SPELLINGS = read_spellings()
+HEADERS = {"layouts": ["modelopt-per-expert"]}
 
 
 def plan(
@@ -34,7 +35,7 @@ def plan(
     **own: Any,
 ) -> Plan:
     """Return the plan where a file of one variant, or of ``variants``, is there."""
-    recipes = tuple(load(folder, *(variants or (variant(**own),))))
+    recipes = tuple(load(folder, *(variants or (variant(**own),)), expect=HEADERS))
     return make_plan(
         checkpoint,
         host,
@@ -311,3 +312,18 @@ def test_another_revision_than_the_recipes_is_said_to_be(tmp_path: Path) -> None
 
     assert findings("a" * 40) == []
     assert findings("b" * 40) == ["recipe-of-another-revision"]
+
+
+def test_a_recipe_that_a_folders_name_alone_speaks_for_is_said_to_be(
+    tmp_path: Path,
+) -> None:
+    known = knowledge(SPELLINGS, recipes=tuple(load(tmp_path)))
+    of_hub = layout(model=MODEL, folder=None, revision="a" * 40)
+
+    in_folder, on_hub = (
+        make_plan(checkpoint, HOST, Request(), known) for checkpoint in (QWEN3, of_hub)
+    )
+
+    assert [finding.id for finding in in_folder.findings] == ["recipe-by-name-alone"]
+    assert on_hub.recipe_id == "qwen3/sm120"
+    assert on_hub.findings == ()

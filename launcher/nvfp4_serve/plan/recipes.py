@@ -22,7 +22,7 @@ from nvfp4_serve.plan.flags import (
 from nvfp4_serve.plan.types import Expect, Reason, Request
 from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.choose import choose
-from nvfp4_serve.recipe.judge import judge
+from nvfp4_serve.recipe.judge import judge, names_of
 from nvfp4_serve.recipe.types import Arg, Ready, Recipe, Status
 
 #: The launcher's own option; a recipe's value stands where the user gave none.
@@ -153,6 +153,7 @@ def take_recipe(
         args=args,
         findings=(
             *chosen.findings,
+            *_by_name(recipe, layout),
             *_of_revision(recipe, layout),
             *_replaced(recipe, request, spellings, asked),
         ),
@@ -232,6 +233,22 @@ def _check_twice(recipe: Recipe, spellings: Spellings) -> None:
                 f"`{seen[flag]}` and `{name}` are one flag.", fix="Keep one of them."
             )
         seen[flag] = name
+
+
+def _by_name(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
+    """Yield that nothing but a folder's name says that the recipe is for it."""
+    expect = recipe.expect
+    names = names_of(layout)
+    if names.hub or expect.layouts or expect.architecture or expect.schemes:
+        return
+    if names.are(recipe.model_id):
+        yield Finding(
+            "recipe-by-name-alone",
+            Severity.INFO,
+            f"The recipe `{recipe.id}` is taken because the folder is called "
+            f"`{names.text}`; it says nothing of the headers.",
+            f"If this is not {recipe.model_id}, give `--recipe none`.",
+        )
 
 
 def _of_revision(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
