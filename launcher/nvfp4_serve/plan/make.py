@@ -7,17 +7,23 @@ from typing import NamedTuple
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
+from nvfp4_serve.plan.asked_backends import (
+    AskedBackends,
+    check_refused,
+    read_asked_backends,
+)
 from nvfp4_serve.plan.expect import expect
-from nvfp4_serve.plan.experts import check_experts, expert_choices
 from nvfp4_serve.plan.flags import (
     Choice,
     asked_flags,
     check_flags,
     user_reasons,
 )
+from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.surroundings import check_variables
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
@@ -48,15 +54,20 @@ def make_plan(
     asked = asked_flags(request.extra, spellings)
     wishes = read_wishes(request.extra, spellings)
     adapted = adapter_reasons(layout, wishes.load_format)
-    check_experts(layout, request.extra, spellings)
+    check_variables(request.environment, knowledge.variables)
+    backends = read_asked_backends(
+        request.extra, spellings, dict(request.environment), asked
+    )
+    check_refused(layout, backends, knowledge.rules)
     overlaid = lay_over(layout, request.extra, wishes.quantization)
     check_widths(layout, wishes)
     check_scales(layout, on_gpu=bool(host.gpus))
     sized = _size(layout, host, request, wishes, asked)
+    kernels = _kernels(layout, sized.gpus, wishes, backends, knowledge)
     every = (
         *_common(layout, request, sized.longest),
         *sized.choices,
-        *expert_choices(layout, sized.gpus, asked),
+        *kernels.choices,
         *tracking_choices(layout, wishes.load_format),
     )
     choices = [choice for choice in every if choice.name not in asked]
@@ -64,15 +75,32 @@ def make_plan(
     reasons = (
         *adapted,
         *(choice.reason for choice in choices),
+        *kernels.reasons,
         *user_reasons(overlaid.extra),
     )
     plan = _plan(layout, request, engine, sized, reasons)
     words = [word for choice in choices if choice.is_flag for word in choice.words]
     return replace(
         plan,
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels=kernels.expected),
+        kernels=kernels.compared,
         argv=(layout.folder or layout.model, *words, *overlaid.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
     )
+
+
+def _kernels(
+    layout: Layout,
+    gpus: tuple[Gpu, ...],
+    wishes: Wishes,
+    backends: AskedBackends,
+    knowledge: Knowledge,
+) -> Kernels:
+    """Return the kernels; a CPU has its own, and nothing to choose."""
+    if not gpus:
+        return Kernels()
+    target = target_of(gpus, wishes)
+    return decide_kernels(layout, target, backends, knowledge.rules, knowledge.auto)
 
 
 class _Sized(NamedTuple):
@@ -105,7 +133,7 @@ def _plan(
         bind=_address(request.host, request.port),
         shm_bytes=0,
         budget=sized.budget,
-        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,
     )
 

@@ -63,6 +63,27 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs one part of the model, beside what stock vLLM would take.
+
+    Attributes:
+        part: ``experts``, ``layers``, ``attention`` or ``draft``.
+        scheme: How that part is stored; of attention, its kind.
+        backend: What vLLM is given; ``auto``: nothing.
+        kernel: What vLLM then says it uses.
+        stock: What vLLM would take by itself.
+    """
+
+    part: str
+    scheme: str
+    backend: str
+    kernel: str
+    stock: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for beyond the model.
 
@@ -70,6 +91,8 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        environment: Variables of the caller that the engine would get: ``VLLM_...``,
+            ``FLASHINFER_...`` and ``NCCL_...``.
     """
 
     host: str = "127.0.0.1"
@@ -77,6 +100,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +122,7 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        kernels: What runs each part of the model on a GPU, beside stock vLLM's choice.
     """
 
     recipe_id: str | None
@@ -114,3 +139,4 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    kernels: tuple[Kernel, ...] = ()
