@@ -22,7 +22,7 @@ SCHEMES = ("NVFP4", "W4A16_NVFP4")
 
 
 def main(out: Path) -> None:
-    """Write what stock vLLM would choose, and everything that it would let one choose."""
+    """Write what stock vLLM would choose, and all that it would let one choose."""
     machine = stand_in()
     from vllm.version import __version__
 

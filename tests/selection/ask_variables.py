@@ -1,4 +1,4 @@
-"""Print the variables that this vLLM reads, as JSON; run it with the engine's Python."""
+"""Print the variables that this vLLM reads, as JSON; for the engine's Python."""
 
 from __future__ import annotations
 

@@ -90,10 +90,11 @@ def read_asked_backends(
     }
     per_quant = nested_keys(words, "--kernel-config") - set(kernels)
     draft = draft_words(words)
+    attention = said.get(_ATTENTION)
     return AskedBackends(
         moe=_word(said.get(_MOE, kernels["moe_backend"])),
         linear=_word(said.get(_LINEAR, kernels["linear_backend"])),
-        attention=said.get(_ATTENTION),
+        attention=attention.upper() if attention else None,
         kv_cache_dtype=said.get(_CACHE),
         drafts=draft is not None and draft.get("method") in _OWN_DRAFT,
         draft_moe=_word((draft or {}).get("moe_backend")),
@@ -236,14 +237,13 @@ def _attention_fault(
     if not cell.offers:
         cache = "" if cell.kv_cache_dtype == "auto" else f" ({dtype} KV cache)"
         return _Fault(
-            f"vLLM has no attention backend for {cell.kind} attention{cache} on {where}",
+            f"vLLM has no attention backend for `{cell.kind}`{cache} on {where}",
             "; ".join(f"{name}: {why}" for name, why in cell.refuses.items()),
             f"Leave `{_CACHE}` out."
             if asked.kv_cache_dtype
             else "Take a GPU that has one: 9.0, 10.x or 12.x.",
         )
-    wanted = (asked.attention or "auto").upper()
-    if _UNABLE not in cell.refuses.get(wanted, ""):
+    if _UNABLE not in cell.refuses.get(asked.attention or "AUTO", ""):
         return None
     return _Fault(
         f"`{_ATTENTION} {asked.attention}` does not run on {where}",

@@ -1,8 +1,8 @@
-"""The kernels of a plan: what the rules choose, what the user asks, what vLLM would. Pure."""
+"""The kernels of a plan: the rules' choice, the user's, and stock vLLM's. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu
@@ -76,10 +76,10 @@ def decide_kernels(
     check_asked(layout, target, asked, rules, stock)
     chosen = choose_backends(layout, target, rules)
     expected = dict(chosen.expected)
-    every = situations(layout, target)
+    every = [_At(one, target, asked, stock) for one in situations(layout, target)]
     for name in asked.touches:
         expected.pop(name, None)
-        if told := _told(name, asked, every, target, stock):
+        if told := _told(name, every):
             expected[name] = told
     if not (asked.is_simple and _is_known(target, stock)):
         expected = {}
@@ -91,7 +91,7 @@ def decide_kernels(
             if reason.flag.partition(":")[2].strip() in _texts(expected)
         ),
         expected=expected,
-        compared=tuple(_compared(layout, target, asked, chosen, stock)),
+        compared=_compared(every, chosen),
     )
 
 
@@ -112,96 +112,91 @@ def _is_known(target: Target, stock: Stock) -> bool:
     return any(target.capability in cell.capabilities for cell in stock.linear)
 
 
-def _told(
-    name: str,
-    asked: AskedBackends,
-    every: tuple[Situation, ...],
-    target: Target,
-    stock: Stock,
-) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _At:
+    """One situation of a plan, and what is known of it."""
+
+    situation: Situation
+    target: Target
+    asked: AskedBackends
+    stock: Stock
+
+
+class _Answer(NamedTuple):
+    """What vLLM says of one part.
+
+    Attributes:
+        scheme: How the part is stored.
+        auto: What it takes by itself.
+        offers: What may be asked for, and what that is called in the log.
+    """
+
+    scheme: str
+    auto: str | None
+    offers: Mapping[str, str]
+
+    def named(self, asked: str | None) -> str | None:
+        """Return what vLLM calls a backend in its log."""
+        if asked is None or asked.lower() == "auto":
+            return self.auto
+        return self.offers.get(asked)
+
+
+def _told(name: str, every: list[_At]) -> tuple[str, ...]:
     """Return what vLLM says it uses once the user's word is given."""
     names: list[str | None] = []
-    for situation in every:
-        if name == "moe" and (cell := moe_cell(stock, target, situation)):
-            names.append(_name(cell.auto, cell.offers, asked.moe))
-        if name == "linear" and (other := linear_cell(stock, target, situation)):
-            known = asked.linear if asked.linear in other.offers else "auto"
-            names.append(_name(other.auto, other.offers, known))
+    for at in every:
+        answer = _answer(name, at)
+        if answer is None:
+            continue
+        word: str | None = getattr(at.asked, name)
+        # Of a backend without any kernel for such layers vLLM makes `auto`.
+        known = word if name == "moe" or word in answer.offers else "auto"
+        names.append(answer.named(known))
     found = tuple(dict.fromkeys(one for one in names if one is not None))
     return found if None not in names else ()
 
 
-def _name(auto: str | None, offers: Mapping[str, str], asked: str | None) -> str | None:
-    return auto if asked in (None, "auto") else offers.get(asked or "")
+def _compared(every: list[_At], chosen: Backends) -> tuple[Kernel, ...]:
+    """Return each part of the model, once for each of its schemes."""
+    found = (_kernel(name, at, chosen) for at in every for name in _NAMES)
+    return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
 
 
-def _compared(
-    layout: Layout,
-    target: Target,
-    asked: AskedBackends,
-    chosen: Backends,
-    stock: Stock,
-) -> Iterator[Kernel]:
-    """Yield each part of the model once for each of its schemes."""
-    seen = set()
-    for situation in situations(layout, target):
-        for name in _NAMES:
-            kernel = _kernel(name, situation, target, asked, chosen, stock)
-            if kernel is not None and kernel not in seen:
-                seen.add(kernel)
-                yield kernel
-
-
-def _kernel(
-    name: str,
-    situation: Situation,
-    target: Target,
-    asked: AskedBackends,
-    chosen: Backends,
-    stock: Stock,
-) -> Kernel | None:
-    answer = _answer(name, situation, target, asked, stock)
+def _kernel(name: str, at: _At, chosen: Backends) -> Kernel | None:
+    answer = _answer(name, at)
     if answer is None:
         return None
-    scheme, auto, offers = answer
-    users = getattr(asked, name)
+    users = getattr(at.asked, name)
     ours = users if users is not None else getattr(chosen, name)
     if name == "draft_moe" and ours is None:
         # vLLM 0.32.0, config/speculative.py: the draft follows the model.
-        users, ours = asked.moe, asked.moe or chosen.moe
+        users, ours = at.asked.moe, at.asked.moe or chosen.moe
     row = next(iter(chosen.rows.get(name, ())), None)
-    why, source = (row.why, row.source) if row else ("No rule says anything.", "rules")
+    why, source = (row.why, row.source) if row else ("No row says anything.", "-")
     if users is not None:
         who = name if getattr(asked, name) is not None else "moe"
         why, source = asked.by.get(who, ("You asked for it.", "the command line"))
     return Kernel(
         part=_NAMES[name],
-        scheme=scheme,
+        scheme=answer.scheme,
         backend=ours or "auto",
-        kernel=_name(auto, offers, ours) or ours or "unknown",
-        stock=auto or "none",
+        kernel=answer.named(ours) or "not known",
+        stock=answer.auto or "none",
         why=why,
         source=source,
     )
 
 
-def _answer(
-    name: str,
-    situation: Situation,
-    target: Target,
-    asked: AskedBackends,
-    stock: Stock,
-) -> tuple[str, str | None, Mapping[str, str]] | None:
-    """Return the scheme of a part, what `auto` takes for it, and what it offers."""
-    if name == "moe" and (cell := moe_cell(stock, target, situation)):
-        return cell.scheme, cell.auto, cell.offers
-    if name == "draft_moe" and (cell := draft_cell(stock, target, situation)):
-        return cell.scheme, cell.auto, cell.offers
-    if name == "linear" and (other := linear_cell(stock, target, situation)):
-        return other.scheme, other.auto, other.offers
-    dtype = asked.kv_cache_dtype or "auto"
-    if name == "attention" and (
-        found := attention_cell(stock, target, situation, dtype)
-    ):
-        return found.kind, found.auto, {one: one for one in found.offers}
-    return None
+def _answer(name: str, at: _At) -> _Answer | None:
+    """Return what vLLM says of a part; None where it was not asked."""
+    where = (at.stock, at.target, at.situation)
+    if name == "attention":
+        found = attention_cell(*where, at.asked.kv_cache_dtype or "auto")
+        offers = {one: one for one in found.offers} if found else {}
+        return _Answer(found.kind, found.auto, offers) if found else None
+    if name == "linear":
+        other = linear_cell(*where)
+        return _Answer(other.scheme, other.auto, other.offers) if other else None
+    cell = moe_cell(*where) if name == "moe" else draft_cell(*where)
+    return _Answer(cell.scheme, cell.auto, cell.offers) if cell else None

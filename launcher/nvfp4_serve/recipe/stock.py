@@ -1,4 +1,4 @@
-"""What stock vLLM would choose and allow, from ``recipes/auto/``: its own code's words."""
+"""What stock vLLM would choose and allow: ``recipes/auto/``, its own code's words."""
 
 from collections.abc import Mapping
 
