@@ -175,8 +175,9 @@ def _kernel(name: str, at: _At, chosen: Backends) -> Kernel | None:
     row = next(iter(chosen.rows.get(name, ())), None)
     why, source = (row.why, row.source) if row else ("No row says anything.", "-")
     if users is not None:
-        who = name if getattr(asked, name) is not None else "moe"
-        why, source = asked.by.get(who, ("You asked for it.", "the command line"))
+        who = name if getattr(at.asked, name) is not None else "moe"
+        yours = ("You asked for it.", "the command line")
+        why, source = at.asked.by.get(who, yours)
     return Kernel(
         part=_NAMES[name],
         scheme=answer.scheme,
