@@ -20,6 +20,7 @@ from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.resources import VLLM_VERSION
+from plan.backend_table import GOLDEN, table_text
 from plan.situations import KINDS, targets
 
 KNOWN = load_knowledge()
@@ -187,3 +188,7 @@ def test_a_row_may_be_for_some_versions_only(wanted: str, *, is_met: bool) -> No
     _, _, situation = EVERY[0]
 
     assert holds(When(vllm=wanted), situation) is is_met
+
+
+def test_the_choices_are_those_of_the_golden_table() -> None:
+    assert table_text() == GOLDEN.read_text()

@@ -27,6 +27,11 @@ _NAMES: Final = {
     "draft_moe": "draft",
 }  # fmt: skip
 
+#: The parts whose kernels vLLM logs, and that are held against the log.
+_LOGGED: Final = ("moe", "linear")
+#: The scheme of each, in a situation.
+_SCHEMES: Final = {"moe": "experts", "linear": "linear"}
+
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
@@ -75,13 +80,9 @@ def decide_kernels(
     """
     check_asked(layout, target, asked, rules, stock)
     chosen = choose_backends(layout, target, rules)
-    expected = dict(chosen.expected)
     every = [_At(one, target, asked, stock) for one in situations(layout, target)]
-    for name in asked.touches:
-        expected.pop(name, None)
-        if told := _told(name, every):
-            expected[name] = told
-    if not (asked.is_simple and _is_known(target, stock)):
+    expected = {name: _told(name, every, chosen) for name in _LOGGED}
+    if not asked.is_simple:
         expected = {}
     return Kernels(
         choices=_beside(chosen, asked),
@@ -105,11 +106,6 @@ def _beside(chosen: Backends, asked: AskedBackends) -> tuple[Choice, ...]:
 
 def _texts(expected: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(name for names in expected.values() for name in names)
-
-
-def _is_known(target: Target, stock: Stock) -> bool:
-    """Return whether this capability was asked about; of a newer one nothing is."""
-    return any(target.capability in cell.capabilities for cell in stock.linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +138,16 @@ class _Answer(NamedTuple):
         return self.offers.get(asked)
 
 
-def _told(name: str, every: list[_At]) -> tuple[str, ...]:
-    """Return what vLLM says it uses once the user's word is given."""
+def _told(name: str, every: list[_At], chosen: Backends) -> tuple[str, ...]:
+    """Return what vLLM says it uses; nothing where it was not asked about that."""
     names: list[str | None] = []
     for at in every:
+        if getattr(at.situation, _SCHEMES[name]) is None:
+            continue
         answer = _answer(name, at)
         if answer is None:
-            continue
-        word: str | None = getattr(at.asked, name)
+            return ()
+        word: str | None = getattr(at.asked, name) or getattr(chosen, name)
         # Of a backend without any kernel for such layers vLLM makes `auto`.
         known = word if name == "moe" or word in answer.offers else "auto"
         names.append(answer.named(known))
