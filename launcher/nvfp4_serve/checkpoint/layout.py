@@ -18,6 +18,7 @@ from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
 from nvfp4_serve.checkpoint.scales import input_widths
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
+from nvfp4_serve.checkpoint.weights import weight_parts
 
 _WORDS: Final = {
     Encoding.MXFP4: "MXFP4",
@@ -52,13 +53,15 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
             dequantized_bytes_of(s.group, s.encoding) for s in evidence.seen
         ),
         max_position_embeddings=evidence.model.max_position_embeddings,
-        attention=evidence.model.attention,
+        kv=evidence.model.kv,
         needs_remote_code=evidence.model.needs_remote_code,
         findings=judged.findings,
         attention_heads=evidence.model.attention_heads,
         rewrites=evidence.loaded.kinds,
         overlay=judged.overlay,
         input_widths=input_widths(evidence),
+        parts=weight_parts(evidence),
+        widths=evidence.model.widths,
     )
 
 

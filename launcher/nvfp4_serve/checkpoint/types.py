@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nvfp4_serve.checkpoint.shapes import KvShape, Part, Widths
 from nvfp4_serve.finding import Finding, Severity
 
 
@@ -13,15 +14,6 @@ class Producer:
 
     name: str
     version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """What the KV cache of a plain (MHA/GQA) attention depends on."""
-
-    layers: int
-    kv_heads: int
-    head_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +152,7 @@ class Layout:
         dequantized_bytes: Bytes of all weights once every packed or FP8 weight is
             held in bfloat16, as an engine without NVFP4 kernels holds them.
         max_position_embeddings: Tokens that the model was made for.
-        attention: What the KV cache depends on, where it is plain attention.
+        kv: What the KV cache depends on; None where that is not known here.
         needs_remote_code: config.json has an ``auto_map``.
         findings: Everything that a user should know, worst first.
         attention_heads: Heads of the queries, where config.json says it.
@@ -170,6 +162,8 @@ class Layout:
             and the truth is certain.
         input_widths: The input features of every NVFP4 weight, by the name of its
             group.
+        parts: The weights by how they are cut; together they are ``weight_bytes``.
+        widths: What the engine's working memory depends on.
     """
 
     model: str
@@ -183,13 +177,15 @@ class Layout:
     parameters: int
     dequantized_bytes: int
     max_position_embeddings: int | None
-    attention: Attention | None
+    kv: KvShape | None
     needs_remote_code: bool
     findings: tuple[Finding, ...]
     attention_heads: int | None = None
     rewrites: tuple[str, ...] = ()
     overlay: Overlay | None = None
     input_widths: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    widths: Widths = Widths()
 
     @property
     def servable(self) -> bool:
