@@ -66,7 +66,7 @@ def read_kv(text: TextConfig, said: Mapping[str, object]) -> KvShape | None:
 
 
 def linear_heads(size: SizeConfig) -> tuple[int, ...]:
-    """Return the numbers of heads of linear attention and Mamba, where there are any."""
+    """Return the numbers of heads of linear attention and of Mamba, if any."""
     heads = (
         size.linear_num_key_heads,
         size.linear_num_value_heads,
@@ -75,9 +75,7 @@ def linear_heads(size: SizeConfig) -> tuple[int, ...]:
     return tuple(count for count in heads if count)
 
 
-def _is_unread(
-    text: TextConfig, size: SizeConfig, said: Mapping[str, object]
-) -> bool:
+def _is_unread(text: TextConfig, size: SizeConfig, said: Mapping[str, object]) -> bool:
     """Return whether attention is of a kind whose cache is not computed here."""
     if said.get("compress_ratios") is not None or said.get("linear_attn_config"):
         return True  # DeepSeek-V4's compressed caches, and Kimi's linear attention
@@ -96,15 +94,21 @@ def _kinds(
         return tuple(map(_KINDS.get, names)) if set(names) <= set(_KINDS) else None
     if text.hybrid_override_pattern is not None:
         return tuple(map(_LETTERS.get, text.hybrid_override_pattern))
-    if layers is None:
-        return None
+    return None if layers is None else _by_number(layers, text, said)
+
+
+def _by_number(
+    layers: int, text: TextConfig, said: Mapping[str, object]
+) -> tuple[KvKind | None, ...] | None:
     if text.attn_layer_indices is not None:
         return _some_full(layers, text.attn_layer_indices)
     if text.attn_layer_period:
-        first, every = text.attn_layer_offset, text.attn_layer_period
-        return None if first is None else _some_full(layers, range(first, layers, every))
-    if every := text.full_attention_interval:
-        return _some_full(layers, range(every - 1, layers, every))
+        if text.attn_layer_offset is None:
+            return None
+        periods = range(text.attn_layer_offset, layers, text.attn_layer_period)
+        return _some_full(layers, periods)
+    if (interval := text.full_attention_interval) is not None:
+        return _some_full(layers, range(interval - 1, layers, interval))
     return None if _differ(said) else (KvKind.FULL,) * layers
 
 
@@ -131,8 +135,8 @@ def _groups(
         yield _latent(kind, layers, text, size)
         if size.index_head_dim is not None:
             scales = size.index_head_dim // _INDEX_BLOCK * _INDEX_SCALE
-            width = size.index_head_dim + scales
-            yield KvLayers(KvKind.LATENT, layers, width=width, value_bytes=1)
+            index = size.index_head_dim + scales
+            yield KvLayers(KvKind.LATENT, layers, width=index, value_bytes=1)
         return
     heads, width = _heads(kind, text, size), _head_width(kind, text, size)
     windows = {
@@ -193,6 +197,7 @@ def _state(size: SizeConfig) -> KvState | None:
         group_values=2 * states,
         values=heads * width * states,
         value_bytes=value_bytes,
+        checkpoints=1,  # mamba_mixer2.py, num_prefill_checkpoint_blocks
     )
 
 

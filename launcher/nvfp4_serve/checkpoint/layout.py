@@ -3,6 +3,7 @@
 The tensors are the truth; the config is a claim that ``findings`` holds against them.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
@@ -18,7 +19,7 @@ from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
 from nvfp4_serve.checkpoint.scales import input_widths
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
-from nvfp4_serve.checkpoint.weights import weight_parts
+from nvfp4_serve.checkpoint.weights import absorbed_bytes, weight_parts
 
 _WORDS: Final = {
     Encoding.MXFP4: "MXFP4",
@@ -61,7 +62,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         overlay=judged.overlay,
         input_widths=input_widths(evidence),
         parts=weight_parts(evidence),
-        widths=evidence.model.widths,
+        widths=replace(evidence.model.widths, absorbed=absorbed_bytes(evidence)),
     )
 
 

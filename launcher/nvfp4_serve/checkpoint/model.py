@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from nvfp4_serve.checkpoint.kv import linear_heads, read_kv
-from nvfp4_serve.checkpoint.schema import ModelConfig, SizeConfig, TextConfig, sizes, typed
+from nvfp4_serve.checkpoint.schema import (
+    ModelConfig,
+    SizeConfig,
+    TextConfig,
+    sizes,
+    typed,
+)
 from nvfp4_serve.checkpoint.shapes import KvShape, Widths
 
 #: Where models of several modalities keep the description of their language model.
@@ -47,7 +53,9 @@ def read_model(config: Mapping[str, object]) -> Model:
         kv_heads=text.num_key_value_heads or text.num_attention_heads,
         kv=read_kv(text, said),
         widths=_widths(text, sizes(said)),
-        is_tied=bool(said.get("tie_word_embeddings", config.get("tie_word_embeddings"))),
+        is_tied=bool(
+            said.get("tie_word_embeddings", config.get("tie_word_embeddings"))
+        ),
         needs_remote_code=bool(config.get("auto_map")),
     )
 

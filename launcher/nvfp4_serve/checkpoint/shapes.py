@@ -30,6 +30,7 @@ class KvState:
         group_values: Values of one group in one row.
         values: Values of the recurrent state.
         value_bytes: Bytes of one of those; a value of the convolution has two.
+        checkpoints: States that vLLM keeps besides, where it keeps prefixes.
     """
 
     conv_rows: int
@@ -38,6 +39,7 @@ class KvState:
     group_values: int
     values: int
     value_bytes: int
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Widths:
         expert_intermediate: Of one routed expert.
         experts: Routed experts of a layer.
         experts_per_token: Those that one token goes through.
+        absorbed: Bytes of the matrices that vLLM makes of ``kv_b_proj`` beside it
+            (MLA), in bfloat16 and over all layers.
         linear_heads: Heads that a linear-attention or Mamba layer has; each GPU must
             get the same number.
     """
@@ -125,4 +129,5 @@ class Widths:
     expert_intermediate: int | None = None
     experts: int | None = None
     experts_per_token: int | None = None
+    absorbed: int = 0
     linear_heads: tuple[int, ...] = ()

@@ -185,7 +185,7 @@ class Layout:
     overlay: Overlay | None = None
     input_widths: Mapping[str, int] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
-    widths: Widths = Widths()
+    widths: Widths = field(default_factory=Widths)
 
     @property
     def servable(self) -> bool:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from nvfp4_serve.checkpoint.encodings import parameters_of
 from nvfp4_serve.checkpoint.evidence import Evidence, Seen
 from nvfp4_serve.checkpoint.model import Model
+from nvfp4_serve.checkpoint.nvfp4 import BF16_BYTES
 from nvfp4_serve.checkpoint.shapes import Cut, Part
 from nvfp4_serve.checkpoint.types import StoredTensor
 
@@ -40,6 +42,20 @@ def weight_parts(evidence: Evidence) -> tuple[Part, ...]:
         for cut, units, size in _cuts(seen, evidence.model):
             sizes[cut, layer, units, draft] += size
     return tuple(Part(*key, size) for key, size in sizes.items() if size)
+
+
+def absorbed_bytes(evidence: Evidence) -> int:
+    """Return the bytes of ``W_UK`` and ``W_UV`` of latent attention, over all layers.
+
+    Source:
+        vLLM 0.32.0, layers/attention/mla_attention.py, process_weights_after_loading:
+        it makes them of ``kv_b_proj``, which stays for the prefill.
+    """
+    return sum(
+        parameters_of(seen.group, seen.encoding) * BF16_BYTES
+        for seen in evidence.seen
+        if seen.group.name.endswith(".kv_b_proj") and seen.label != "mtp"
+    )
 
 
 def _layer(name: str) -> int | None:

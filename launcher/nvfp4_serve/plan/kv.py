@@ -36,7 +36,7 @@ class Paging:
         tensor: GPUs that share a layer.
         in_flight: Tokens that may be on their way at once: batches x tokens of one.
         speculated: Tokens that a draft proposes.
-        keeps_prefixes: Prefix caching is on; a state is then kept twice.
+        keeps_prefixes: Prefix caching is on; a state is then kept more than once.
         draft: The layers of multi-token prediction are loaded.
     """
 
@@ -52,7 +52,7 @@ class Paging:
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """Layers of one kind with the pages that they get; ``padded`` is the page's size."""
+    """Layers of one kind, and the page that each gets for one block."""
 
     group: KvLayers
     block: int
@@ -73,6 +73,7 @@ class CacheGroup:
         block: Tokens of one block.
         bytes: Of one block, over the layers that are held here.
         window: Tokens of a window or a chunk.
+        states: Blocks that one request takes, however long; 0 where it depends.
     """
 
     kind: KvKind
@@ -80,6 +81,7 @@ class CacheGroup:
     block: int
     bytes: int
     window: int | None
+    states: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ class Cache:
         return fits * self.block or None
 
     def _blocks(self, group: CacheGroup, tokens: int) -> int:
-        if group.kind is KvKind.STATE:
-            return 1 + self.paging.speculated + self.paging.keeps_prefixes
+        if group.states:
+            return group.states
         held = tokens
         if group.kind is KvKind.SLIDING and group.window is not None:
             held = min(tokens, group.window - 1 + self.paging.in_flight)
@@ -170,7 +172,7 @@ def lay_out(shape: KvShape, paging: Paging, stage: range | None = None) -> Cache
     if unified is None:
         return None
     tables = [table for held in unified for table in _tables(held, _size(unified))]
-    cut = [_on_stage(table, stage) for table in tables]
+    cut = [_on_stage(table, stage, paging) for table in tables]
     return Cache(tuple(cut), paging) if any(group.bytes for group in cut) else None
 
 
@@ -232,9 +234,7 @@ def _one_group(
         return None
     kind = layers[0].group.kind
     names = tuple(n for n, _ in numbers)
-    return Cache(
-        (CacheGroup(kind, names, layers[0].block, sum(here), None),), paging
-    )
+    return Cache((CacheGroup(kind, names, layers[0].block, sum(here), None),), paging)
 
 
 def _unified(layers: list[_Layers]) -> list[_Layers] | None:
@@ -268,10 +268,15 @@ def _tables(held: _Layers, size: int) -> list[tuple[_Layers, tuple[int, ...]]]:
 
 
 def _on_stage(
-    table: tuple[_Layers, tuple[int, ...]], stage: range | None
+    table: tuple[_Layers, tuple[int, ...]], stage: range | None, paging: Paging
 ) -> CacheGroup:
     held, layers = table
     here = sum(stage is None or n in stage for n in layers)
+    states = 0
+    if held.group.state is not None:
+        kept = 1 + held.group.state.checkpoints if paging.keeps_prefixes else 0
+        states = 1 + paging.speculated + kept
+    size = here * held.page
     return CacheGroup(
-        held.group.kind, layers, held.block, here * held.page, held.group.window
+        held.group.kind, layers, held.block, size, held.group.window, states
     )

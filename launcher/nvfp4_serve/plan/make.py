@@ -9,6 +9,7 @@ from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.experts import check_experts, expert_choices
+from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import (
     Choice,
     asked_flags,
@@ -17,9 +18,9 @@ from nvfp4_serve.plan.flags import (
 )
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
+from nvfp4_serve.plan.parallel import check_wishes
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
-from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
 
@@ -46,11 +47,11 @@ def make_plan(
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     check_flags(request.extra, spellings, engine)
     asked = asked_flags(request.extra, spellings)
-    wishes = read_wishes(request.extra, spellings)
+    wishes = _settled(read_wishes(request.extra, spellings), host)
     adapted = adapter_reasons(layout, wishes.load_format)
     check_experts(layout, request.extra, spellings)
     overlaid = lay_over(layout, request.extra, wishes.quantization)
-    check_widths(layout, wishes)
+    check_wishes(layout, wishes)
     check_scales(layout, on_gpu=bool(host.gpus))
     sized = _size(layout, host, request, wishes, asked)
     every = (
@@ -80,8 +81,17 @@ class _Sized(NamedTuple):
 
     gpus: tuple[Gpu, ...]
     budget: Budget
+    budgets: tuple[Budget, ...]
     longest: int | None
+    tokens: int | None
     choices: tuple[Choice, ...]
+
+
+def _settled(wishes: Wishes, host: Host) -> Wishes:
+    """Leave experts cut on a CPU, where nobody asked for more: it has no rule."""
+    if host.gpus or wishes.expert_parallel is not None:
+        return wishes
+    return replace(wishes, expert_parallel=False)
 
 
 def _plan(
@@ -107,6 +117,8 @@ def _plan(
         budget=sized.budget,
         expect=expect(layout, on_gpu=bool(sized.gpus)),
         because=reasons,
+        budgets=sized.budgets,
+        kv_cache_tokens=sized.tokens,
     )
 
 
@@ -118,10 +130,21 @@ def _size(
     asked: frozenset[str],
 ) -> _Sized:
     if host.gpus:
-        fit = cuda.size_cuda(layout, host, request, wishes)
-        return _Sized(fit.gpus, fit.budget, fit.longest, cuda.cuda_choices(fit))
-    budget, longest = cpu.size_cpu(layout, host, request, wishes)
-    return _Sized((), budget, longest, cpu.cpu_choices(host, budget, asked))
+        chosen = cuda.size_cuda(layout, host, request, wishes)
+        wanted = Asked(layout, host, wishes, request.max_model_len)
+        # Where the bytes of a token are not known, a context is taken on trust.
+        length = chosen.longest or request.max_model_len
+        return _Sized(
+            chosen.gpus,
+            chosen.budget,
+            chosen.budgets,
+            length,
+            chosen.tokens,
+            cuda.cuda_choices(wanted, chosen),
+        )
+    fit = cpu.size_cpu(layout, host, request, wishes)
+    choices = cpu.cpu_choices(host, fit, asked)
+    return _Sized((), fit.budget, (fit.budget,), fit.longest, fit.tokens, choices)
 
 
 def _mounts(layout: Layout) -> tuple[Mount, ...]:

@@ -46,13 +46,15 @@ class Weights:
         replicated: What the other GPUs of the stage hold as well.
         sharded: Its share of the rest.
         padded: What vLLM adds, so that every GPU's part is alike.
-        experts: Of ``sharded``, the routed experts of the layer with the most.
+        experts: Of all this, the routed experts of the layer with the most.
+        all_experts: The same over all layers.
     """
 
     replicated: int
     sharded: int
     padded: int
     experts: int
+    all_experts: int
 
     @property
     def total(self) -> int:
@@ -73,8 +75,7 @@ def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
         counts[-2 - stage] += 1
     firsts = [sum(counts[:stage]) for stage in range(stages)]
     return tuple(
-        range(first, first + count)
-        for first, count in zip(firsts, counts, strict=True)
+        range(first, first + count) for first, count in zip(firsts, counts, strict=True)
     )
 
 
@@ -105,7 +106,8 @@ def stage_weights(
         padded += more
         if part.cut is Cut.EXPERTS:
             experts[part.layer] = experts.get(part.layer, 0) + share + more
-    return Weights(replicated, sharded, padded, max(experts.values(), default=0))
+    most = max(experts.values(), default=0)
+    return Weights(replicated, sharded, padded, most, sum(experts.values()))
 
 
 def _share(part: Part, split: Split) -> tuple[int, int, int]:
