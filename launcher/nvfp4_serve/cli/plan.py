@@ -1,24 +1,41 @@
 """`nvfp4-serve plan`: say how a checkpoint would be served here, and why."""
 
+import shutil
 from pathlib import Path
 
 import click
 
 from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.render import render_json, render_shell
-from nvfp4_serve.units import format_bytes
+from nvfp4_serve.render import (
+    render_budget,
+    render_json,
+    render_page,
+    render_shell,
+)
 
 
 @click.command()
 @model_arguments
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the plan to this file too, as one page.",
+)
 @facts_option
 @click.pass_context
 def plan(
-    context: click.Context, /, *, form: str | None, facts: Path | None, **_: object
+    context: click.Context,
+    /,
+    *,
+    form: str | None,
+    html: Path | None,
+    facts: Path | None,
+    **_: object,
 ) -> None:
     """Say how MODEL would be served here, and why.
 
@@ -26,6 +43,8 @@ def plan(
     """
     host = detect_host() if facts is None else read_facts(facts)
     made = plan_for(asked(context), host)
+    if html is not None:
+        _write(html, render_page(made))
     if form == "json":
         click.echo(render_json(made))
     elif form == "shell":
@@ -34,20 +53,33 @@ def plan(
         click.echo("\n".join(_lines(made)))
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"`--html {path}` cannot be written: {error.strerror}.",
+            fix="Name a file in a folder that is there and may be written to.",
+        ) from error
+
+
 def _lines(made: Plan) -> list[str]:
-    budget = made.budget
     rows = [
         ("model", made.argv[0]),
         ("engine", f"{made.engine}, {made.status}"),
         ("address", f"http://{made.bind}, as `{made.served_model_name}`"),
         ("gpus", ", ".join(made.gpus) or "none"),
-        ("memory", f"{format_bytes(budget.total)}, of which"),
-        ("  weights", format_bytes(budget.weights)),
-        ("  engine", format_bytes(budget.overhead)),
-        ("  KV cache", format_bytes(budget.kv_cache)),
-        ("  free", format_bytes(budget.free)),
+        ("KV cache", _tokens(made)),
     ]
     lines = [f"{name:<11} {value}" for name, value in rows]
+    width = shutil.get_terminal_size().columns
+    lines += ["", render_budget(made.budgets, width=width)]
     for reason in made.because:
         lines += ["", reason.flag, f"  {reason.why}", f"  source: {reason.source}"]
     return lines
+
+
+def _tokens(made: Plan) -> str:
+    if made.kv_cache_tokens is None:
+        return "how many tokens it holds is not known for this attention"
+    return f"{made.kv_cache_tokens:,} tokens"
