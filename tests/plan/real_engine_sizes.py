@@ -2,8 +2,9 @@
 
     python real_engine_sizes.py '[{"model": FOLDER, "options": {...}}, ...]'
 
-A line of JSON for each: what the engine says of its KV cache, or with ``"split"`` the
-bytes of the parameters that it makes on one of several GPUs; ``error`` where it
+A line of JSON for each: with ``options`` what the engine says of its KV cache, with
+``split`` the bytes of the parameters that it makes on one of several GPUs, with
+``packed`` how its own code groups the caches of DeepSeek-V4; ``error`` where it
 refuses. A folder needs nothing but its config.json.
 """
 
@@ -26,7 +27,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for asked in json.loads(sys.argv[1]):
-        answer = _parameters if "split" in asked else _cache
+        answer = next(_ANSWERS[key] for key in _ANSWERS if key in asked)
         try:
             said = answer(asked)
         except Exception as error:  # noqa: BLE001 - the test gets it whole
@@ -113,6 +114,64 @@ def _parameters(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _packed(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the groups that vLLM makes of the caches of DeepSeek-V4.
+
+    The specs are those of models/deepseek_v4/attention.py, compressor.py and
+    sparse_swa.py, built of vLLM's classes: its model cannot be built on every CPU.
+    """
+    import torch
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.core import kv_cache_utils
+    from vllm.v1.kv_cache_interface import MLAAttentionSpec, SlidingWindowMLASpec
+
+    def window(block: int, window: int, width: int, **more: Any) -> Any:
+        common = {"num_kv_heads": 1, "max_tp_shards": 1, "alignment": 576}
+        return SlidingWindowMLASpec(
+            block_size=block,
+            sliding_window=window,
+            head_size=width,
+            **{"dtype": torch.float32} | common | more,
+        )
+
+    def keys(ratio: int, width: int, **more: Any) -> Any:
+        common = {"num_kv_heads": 1, "max_tp_shards": 1, "alignment": 576}
+        return MLAAttentionSpec(
+            block_size=256,
+            head_size=width,
+            dtype=torch.uint8,
+            tokens_per_state=ratio,
+            **common | more,
+        )
+
+    row = {"state_content_bytes": 584, "cache_dtype_str": "fp8_ds_mla"}
+    row["model_version"] = "deepseek_v4"
+    specs = {}
+    for number, ratio in enumerate(asked["packed"]):
+        specs[f"{number}.swa"] = window(64, 128, 512, dtype=torch.uint8, **row)
+        if ratio > 1:
+            overlap, block = (2, 4) if ratio == 4 else (1, 8)
+            state = 2 * overlap * 512
+            specs[f"{number}.keys"] = keys(ratio, 512, **row)
+            specs[f"{number}.state"] = window(block, overlap * ratio, state)
+        if ratio == 4:
+            specs[f"{number}.index"] = keys(4, 132)
+            specs[f"{number}.index.state"] = window(4, 8, 2 * 2 * 128)
+    config = EngineArgs(
+        model=asked["model"], load_format="dummy", skip_tokenizer_init=True
+    ).create_engine_config()
+    config.cache_config.kv_cache_layout = "BLHNC"
+    groups = kv_cache_utils.get_kv_cache_groups(config, specs)
+    layout = config.cache_config.get_resolved_kv_cache_layout()
+    return {
+        "block": kv_cache_utils._get_kv_cache_bytes_per_block(groups, layout),
+        "groups": sorted(
+            (len(group.layer_names), group.kv_cache_spec.page_size_bytes)
+            for group in groups
+        ),
+    }
+
+
 @functools.cache
 def _one_process() -> None:
     from vllm.distributed import parallel_state
@@ -129,6 +188,8 @@ def _one_process() -> None:
     )
     parallel_state.initialize_model_parallel(1, 1)
 
+
+_ANSWERS = {"split": _parameters, "packed": _packed, "options": _cache}
 
 if __name__ == "__main__":
     main()

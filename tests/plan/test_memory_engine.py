@@ -19,8 +19,10 @@ from headers import export_config, write_export
 from hosts import cpu_host
 from layouts import knowledge
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
+from nvfp4_serve.checkpoint.model import read_model
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.plan.kv import Paging, lay_out
 from nvfp4_serve.plan.weights import Split, stage_layers, stage_weights
 
 pytestmark = pytest.mark.engine
@@ -231,3 +233,42 @@ def test_a_stage_is_never_counted_too_small(
     planned, real = built[export, "two stages"]
 
     assert real <= planned * 1.0001
+
+
+#: DeepSeek-V4-Pro's own ratios, with and without the layer of its draft; and others.
+_RATIOS: Final = {
+    "pro": [128, 128, *[4, 128] * 29, 4],
+    "pro, drafting": [128, 128, *[4, 128] * 29, 4, 1],
+    "as many of each": [4, 128] * 4,
+    "few": [1, 4, 4, 4, 128],
+    "windows most": [1] * 9 + [4, 4, 128],
+}
+
+
+def test_vllm_groups_the_caches_of_deepseek_v4_as_planned(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(_CASES["dense"].config))
+    requests = [{"model": str(model), "packed": r} for r in _RATIOS.values()]
+
+    answers = dict(zip(_RATIOS, ask(requests), strict=True))
+
+    for name, ratios in _RATIOS.items():
+        assert answers[name] == _planned_groups(ratios), name
+
+
+def _planned_groups(ratios: list[int]) -> dict[str, Any]:
+    config = {
+        "num_hidden_layers": len(ratios),
+        "compress_ratios": ratios,
+        "head_dim": 512,
+        "qk_rope_head_dim": 64,
+        "index_head_dim": 128,
+        "sliding_window": 128,
+    }
+    shape = read_model(config).kv
+    assert shape is not None
+    cache = lay_out(shape, Paging())
+    assert cache is not None
+    groups = sorted([len(group.layers), group.bytes] for group in cache.groups)
+    return {"block": cache.block_bytes, "groups": groups}

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from nvfp4_serve.checkpoint.kv_compressed import read_compressed
 from nvfp4_serve.checkpoint.schema import SizeConfig, TextConfig, sizes
 from nvfp4_serve.checkpoint.shapes import KvKind, KvLayers, KvShape, KvState
 
@@ -46,6 +47,8 @@ def read_kv(text: TextConfig, said: Mapping[str, object]) -> KvShape | None:
         text: The keys of the language model's config that are read.
         said: All of them.
     """
+    if text.compress_ratios is not None:
+        return read_compressed(text, sizes(said))
     kinds, size = _kinds(text, said), sizes(said)
     if kinds is None or _is_unread(text, size, said):
         return None
@@ -77,8 +80,8 @@ def linear_heads(size: SizeConfig) -> tuple[int, ...]:
 
 def _is_unread(text: TextConfig, size: SizeConfig, said: Mapping[str, object]) -> bool:
     """Return whether attention is of a kind whose cache is not computed here."""
-    if said.get("compress_ratios") is not None or said.get("linear_attn_config"):
-        return True  # DeepSeek-V4's compressed caches, and Kimi's linear attention
+    if said.get("linear_attn_config"):
+        return True  # Kimi's linear attention
     return size.v_head_dim is not None and text.kv_lora_rank is None
 
 

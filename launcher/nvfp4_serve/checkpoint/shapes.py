@@ -53,6 +53,8 @@ class KvLayers:
         window: Tokens of the window or the chunk.
         state: Where the kind is ``STATE``.
         value_bytes: Where a value takes the same in every KV-cache dtype.
+        block: Tokens of one block, where the model's own code says it.
+        page: Bytes of that block, where it says that too.
     """
 
     kind: KvKind
@@ -62,6 +64,8 @@ class KvLayers:
     window: int | None = None
     state: KvState | None = None
     value_bytes: int | None = None
+    block: int | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,13 @@ class KvShape:
         groups: The decoder's layers; those that use another layer's cache, and those
             that keep nothing, are in none.
         draft: Layers of multi-token prediction, which keep theirs where they are used.
+        is_packed: Pages of several sizes lie side by side in one block; every group
+            has a block and a page then (DeepSeek-V4).
     """
 
     groups: tuple[KvLayers, ...]
     draft: tuple[KvLayers, ...] = ()
+    is_packed: bool = False
 
 
 class Cut(enum.StrEnum):

@@ -27,6 +27,8 @@ _ROW: Final = re.compile(
     r"\.(o_proj|out_proj|down_proj|w2|wo_b|fc2|linear_fc2|attn\.proj|c_proj|down)$"
 )
 _KV: Final = re.compile(r"\.[kv]_proj$")
+#: The indexer of sparse attention is whole on every GPU, whatever its layers are named.
+_WHOLE: Final = re.compile(r"\.indexer\.")
 #: The state parameters of Mamba and linear attention: one for each head.
 _PER_HEAD: Final = frozenset({"A_log", "D", "dt_bias"})
 _LAYER: Final = re.compile(r"(?:^|\.)layers\.(\d+)\.")
@@ -94,7 +96,7 @@ def _vocabulary(seen: Seen, model: Model) -> Iterator[tuple[Cut, int, int]]:
 
 
 def _linear_cut(name: str, tensor: StoredTensor) -> Cut:
-    if tensor.elements == 1:
+    if tensor.elements == 1 or _WHOLE.search(name):
         return Cut.REPLICATED
     if name.endswith(".mixer.norm"):  # Mamba 2's gated norm is as wide as its heads
         return Cut.SHARDED

@@ -107,7 +107,7 @@ def cpu_cache(layout: Layout, wishes: Wishes, longest: int | None) -> Cache | No
     smaller; neither is asked here.
     """
     shape = layout.kv
-    if shape is None:
+    if shape is None or shape.is_packed:
         return None
     is_latent = any(group.kind is KvKind.LATENT for group in shape.groups)
     workers = (wishes.tensor_parallel or 1) * (wishes.pipeline_parallel or 1)

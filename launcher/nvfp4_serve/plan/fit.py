@@ -24,6 +24,9 @@ from nvfp4_serve.units import GIB
 UNSIZED_CACHE: Final = 4 * GIB
 #: Tokens of one block, where nobody asked for another. vLLM 0.32.0, config/cache.py.
 _BLOCK: Final = 16
+#: Where DeepSeek-V4's cache has FlashMLA's format; elsewhere its pages are those of
+#: FlashInfer, not computed here. vLLM 0.32.0, models/deepseek_v4/nvidia.
+_PACKED: Final = (9, 10)
 _TRTLLM: Final = "flashinfer_trtllm"
 
 
@@ -98,7 +101,7 @@ def fit(asked: Asked, gpus: tuple[Gpu, ...], split: Split) -> Fit:
         _budget(asked, gpus[0], split, w, share=share, batch=(batched, seqs))
         for w in held
     ]
-    caches = [_cache(asked, split, layers, batched) for layers in stages]
+    caches = [_cache(asked, gpus[0], split, layers, batched) for layers in stages]
     known = [cache for cache in caches if cache is not None]
     sized = len(known) == len(caches) and wanted is not None
     cells = list(zip(known, made, strict=False)) if sized else []
@@ -202,10 +205,10 @@ def _missing(room: Budget, need: int, wishes: Wishes) -> int:
 
 
 def _cache(
-    asked: Asked, split: Split, layers: range | None, batched: int
+    asked: Asked, gpu: Gpu, split: Split, layers: range | None, batched: int
 ) -> Cache | None:
     wishes, shape = asked.wishes, asked.layout.kv
-    if shape is None:
+    if shape is None or (shape.is_packed and gpu.compute_capability[0] not in _PACKED):
         return None
     paging = Paging(
         value_bytes=cache_value_bytes(asked.layout, wishes.kv_dtype),

@@ -12,6 +12,8 @@ from fractions import Fraction
 from typing import Final
 
 from nvfp4_serve.checkpoint.shapes import KvKind, KvLayers, KvShape, KvState
+from nvfp4_serve.plan.kv_groups import CacheGroup
+from nvfp4_serve.plan.kv_packed import packed_groups
 
 #: Bytes of one value. NVFP4 keeps 4 bits and a scale of one byte for 16 values.
 VALUE_BYTES: Final = {
@@ -61,27 +63,6 @@ class _Layers:
     @property
     def count(self) -> int:
         return len(self.group.layers)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheGroup:
-    """Layers that share one table of blocks.
-
-    Attributes:
-        kind: What each keeps.
-        layers: Their numbers.
-        block: Tokens of one block.
-        bytes: Of one block, over the layers that are held here.
-        window: Tokens of a window or a chunk.
-        states: Blocks that one request takes, however long; 0 where it depends.
-    """
-
-    kind: KvKind
-    layers: tuple[int, ...]
-    block: int
-    bytes: int
-    window: int | None
-    states: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +146,9 @@ def lay_out(shape: KvShape, paging: Paging, stage: range | None = None) -> Cache
         None where vLLM would not lay it out, or nothing is held here.
     """
     groups = shape.groups + (shape.draft if paging.draft else ())
+    if shape.is_packed:
+        packed = packed_groups(groups, stage)
+        return None if packed is None else Cache(packed, paging)
     layers = _pages(_merged(groups), paging)
     if all(held.group.kind in _WHOLE for held in layers):
         return _one_group(layers, paging, stage)
