@@ -17,12 +17,16 @@ from nvfp4_serve.units import format_bytes
 
 ENGINE: Final = f"vllm=={VLLM_VERSION}"
 
+#: Weights that take more of the memory than this leave a cache for few requests.
+_FULL: Final = 0.75
+
 
 def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> Fit:
     """Return which GPUs to use, where their memory goes, and the context.
 
-    The fewest GPUs of one kind that hold the weights and one whole context; where no
-    number does, and no context was asked for, the way with the longest context.
+    The fewest GPUs of one kind that hold one whole context, and whose weights leave a
+    quarter of the memory; where no number does, the fewest that hold it; where none
+    does that, and no context was asked for, the way with the longest context.
 
     Raises:
         DoesNotFitError: No way holds the weights and what was asked for.
@@ -36,12 +40,17 @@ def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> F
         for split in splits(layout, len(kind), wishes)
     ]
     if able := [one for one in tried if one.is_whole]:
-        return able[0]
+        return next(filter(_is_roomy, able), able[0])
     if request.max_model_len is None and wishes.kv_cache is None:
         some = [one for one in tried if one.longest and _loads(one)]
         if some:
             return max(some, key=lambda one: one.longest or 0)
     raise too_big(asked, tuple(tried))
+
+
+def _is_roomy(one: Fit) -> bool:
+    """Return whether there is room for more than a request or two."""
+    return all(room.weights <= _FULL * room.usable for room in one.budgets)
 
 
 def _loads(one: Fit) -> bool:
@@ -92,8 +101,13 @@ def cuda_choices(asked: Asked, chosen: Fit) -> tuple[Choice, ...]:
 
 
 def _why_number(chosen: Fit) -> str:
+    if chosen.is_whole and _is_roomy(chosen):
+        return (
+            "The fewest GPUs of one kind that hold a whole context, with a quarter of "
+            "their memory left by the weights."
+        )
     if chosen.is_whole:
-        return "The fewest GPUs of one kind that hold the weights and the context."
+        return "The fewest GPUs of one kind that hold the weights and a whole context."
     return "No number of GPUs here holds the whole context; this one holds the most."
 
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.host.types import Gpu
 from nvfp4_serve.plan import kinds
-from nvfp4_serve.plan.fit import Asked, Fit, fit
+from nvfp4_serve.plan.fit import UNSIZED_CACHE, Asked, Fit, fit
 from nvfp4_serve.plan.parallel import TENSOR_SIZES, cannot_share, keeps_experts_whole
 from nvfp4_serve.plan.weights import Split
 from nvfp4_serve.units import GIB, format_bytes
@@ -58,7 +58,7 @@ def _too_few(asked: Asked) -> tuple[str, ...]:
 
 def _row(one: Fit) -> str:
     budget = one.budget
-    cache = "KV cache"
+    cache = f"at least {format_bytes(UNSIZED_CACHE)} KV cache"
     if one.context is not None:
         cache = f"{format_bytes(one.context)} KV cache of {one.wanted} tokens"
     return (

@@ -1,6 +1,7 @@
 """Where the memory goes, as bars of plain characters: one for each GPU."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.plan.types import Budget
@@ -22,11 +23,12 @@ def render_budget(budgets: tuple[Budget, ...], *, width: int) -> str:
 
     GPUs that are alike share one line: ``GPU 0-7``.
     """
-    lines = []
+    lines, alone = [], len(budgets) == 1
     for label, budget in _grouped(budgets):
         lines += [f"{label}  {budget.device}, {format_bytes(budget.total)}"]
         lines += [f"[{_bar(budget, max(_NARROWEST, width - 2))}]"]
-        lines += [f"  {sign} {name:<9}{text}" for sign, name, text in _legend(budget)]
+        shown = replace(budget, sharded=0, replicated=0) if alone else budget
+        lines += [f"  {sign} {name:<9}{text}" for sign, name, text in _legend(shown)]
     return "\n".join(lines)
 
 
