@@ -13,7 +13,11 @@ from nvfp4_serve.checkpoint.shapes import (
     Widths,
 )
 from nvfp4_serve.checkpoint.types import Layout, Producer
+from nvfp4_serve.recipe.backend_rules import BackendRules
+from nvfp4_serve.recipe.environment import Variables
 from nvfp4_serve.recipe.knowledge import Knowledge
+from nvfp4_serve.recipe.stock import Stock
+from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB
 
 
@@ -65,4 +69,10 @@ def layout(**changes: Any) -> Layout:
 
 def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Knowledge:
     """Return what the data files say: of flags ``spellings``, and else nothing."""
-    return replace(Knowledge(spellings=spellings or {}), **changes)
+    nothing = Knowledge(
+        spellings=spellings or {},
+        rules=BackendRules(vllm=VLLM_VERSION, rows=()),
+        auto=Stock(vllm=VLLM_VERSION),
+        variables=Variables(vllm=VLLM_VERSION, known=frozenset(), removed={}),
+    )
+    return replace(nothing, **changes)

@@ -17,6 +17,42 @@ class Producer:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """What a kernel must know of the routed experts; None: config.json does not say.
+
+    Attributes:
+        count: Experts in a layer.
+        per_token: Experts that see a token.
+        intermediate: Width between an expert's two projections.
+        activation: vLLM's word: ``silu``, ``gelu_tanh``, ``relu2_no_mul``, ...
+        gated: The first projection has a gate beside it.
+        swiglu_limit: Where the model clamps the gate, the tightest clamp.
+    """
+
+    count: int
+    per_token: int | None
+    intermediate: int | None
+    activation: str | None
+    gated: bool
+    swiglu_limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The layers that predict more than one token, stored with the model.
+
+    Attributes:
+        layers: How many config.json counts.
+        scheme: Of their routed experts; None where they have none.
+        method: ``method`` of vLLM's ``--speculative-config``.
+    """
+
+    layers: int | None
+    scheme: str | None
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """One tensor of a module, as its shard's header describes it.
 
@@ -164,6 +200,9 @@ class Layout:
             group.
         parts: The weights by how they are cut; together they are ``weight_bytes``.
         widths: What the engine's working memory depends on.
+        experts: What kernels must know of the routed experts, where there are any.
+        draft: The prediction layers that are stored, where there are any.
+        attention_kind: ``plain``, ``latent``, ``latent-sparse`` or ``deepseek-v4``.
     """
 
     model: str
@@ -186,6 +225,9 @@ class Layout:
     input_widths: Mapping[str, int] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     widths: Widths = field(default_factory=Widths)
+    experts: Experts | None = None
+    draft: Draft | None = None
+    attention_kind: str = "plain"
 
     @property
     def servable(self) -> bool:

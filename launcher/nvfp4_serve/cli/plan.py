@@ -10,6 +10,7 @@ from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.render import (
+    kernel_lines,
     render_budget,
     render_json,
     render_page,
@@ -26,6 +27,11 @@ from nvfp4_serve.render import (
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the plan to this file too, as one page.",
 )
+@click.option(
+    "--diff",
+    type=click.Choice(["auto"]),
+    help="Print the kernels beside those that stock vLLM would take.",
+)
 @facts_option
 @click.pass_context
 def plan(
@@ -34,6 +40,7 @@ def plan(
     *,
     form: str | None,
     html: Path | None,
+    diff: str | None,
     facts: Path | None,
     **_: object,
 ) -> None:
@@ -49,6 +56,8 @@ def plan(
         click.echo(render_json(made))
     elif form == "shell":
         click.echo(render_shell(made))
+    elif diff is not None:
+        click.echo("\n".join(kernel_lines(made)))
     else:
         click.echo("\n".join(_lines(made)))
 

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import kinds
@@ -10,7 +9,6 @@ from nvfp4_serve.plan.fit import Asked, Fit, few_sequences, fit
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.parallel import splits, why_whole
 from nvfp4_serve.plan.refusal import too_big
-from nvfp4_serve.plan.types import Request
 from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import format_bytes
@@ -21,7 +19,7 @@ ENGINE: Final = f"vllm=={VLLM_VERSION}"
 _FULL: Final = 0.75
 
 
-def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> Fit:
+def size_cuda(asked: Asked) -> Fit:
     """Return which GPUs to use, where their memory goes, and the context.
 
     The fewest GPUs of one kind that hold one whole context, and whose weights leave a
@@ -32,7 +30,7 @@ def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> F
         DoesNotFitError: No way holds the weights and what was asked for.
         UsageError: A fraction of the memory that the machine would not survive.
     """
-    asked = Asked(layout, host, wishes, request.max_model_len)
+    layout, host, wishes = asked.layout, asked.host, asked.wishes
     _check_utilization(host, wishes)
     tried = [
         fit(asked, kind[: split.gpus], split)
@@ -41,7 +39,7 @@ def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> F
     ]
     if able := [one for one in tried if one.is_whole]:
         return next(filter(_is_roomy, able), able[0])
-    if request.max_model_len is None and wishes.kv_cache is None:
+    if asked.length is None and wishes.kv_cache is None:
         some = [one for one in tried if one.longest and _loads(one)]
         if some:
             return max(some, key=lambda one: one.longest or 0)

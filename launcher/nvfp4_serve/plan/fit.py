@@ -6,6 +6,8 @@ from typing import Final
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import kinds
+from nvfp4_serve.plan.backends import Backends, choose_backends
+from nvfp4_serve.plan.kernels import target_of
 from nvfp4_serve.plan.kv import Cache, Paging, lay_out
 from nvfp4_serve.plan.memory import (
     activation_bytes,
@@ -18,6 +20,7 @@ from nvfp4_serve.plan.memory import (
 from nvfp4_serve.plan.types import Budget
 from nvfp4_serve.plan.weights import Split, Weights, stage_layers, stage_weights
 from nvfp4_serve.plan.wishes import Wishes
+from nvfp4_serve.recipe.backend_rules import BackendRules
 from nvfp4_serve.units import GIB
 
 #: The least KV cache where the bytes of a token are not known here.
@@ -36,12 +39,18 @@ class Asked:
 
     Attributes:
         length: ``--max-model-len``, where it was asked for.
+        rules: Which kernels run what; some want another cache or more memory.
     """
 
     layout: Layout
     host: Host
     wishes: Wishes
     length: int | None
+    rules: BackendRules
+
+    def backends(self, gpus: tuple[Gpu, ...], split: Split) -> Backends:
+        """Return the kernels of the rules, whatever the user asked for."""
+        return choose_backends(self.layout, target_of(gpus, split), self.rules)
 
     @property
     def wanted(self) -> int | None:
@@ -94,14 +103,18 @@ def fit(asked: Asked, gpus: tuple[Gpu, ...], split: Split) -> Fit:
     host, wishes, wanted = asked.host, asked.wishes, asked.wanted
     share = wishes.utilization or kinds.utilization(gpus, host)
     batched, seqs = kinds.batch_sizes(gpus[0], host, wishes)
+    backends = asked.backends(gpus, split)
+    moe = _moe(asked, gpus[0], backends)
     seqs = wishes.seqs or few_sequences(asked, gpus[0]) or seqs
     stages = _stages(asked, split)
-    held = [_weights(asked, gpus[0], split, layers) for layers in stages]
+    held = [_weights(asked, split, layers, moe) for layers in stages]
     made = [
-        _budget(asked, gpus[0], split, w, share=share, batch=(batched, seqs))
+        _budget(asked, gpus[0], split, w, share=share, batch=(batched, seqs), moe=moe)
         for w in held
     ]
-    caches = [_cache(asked, gpus[0], split, layers, batched) for layers in stages]
+    caches = [
+        _cache(asked, gpus[0], split, layers, (batched, backends)) for layers in stages
+    ]
     known = [cache for cache in caches if cache is not None]
     sized = len(known) == len(caches) and wanted is not None
     cells = list(zip(known, made, strict=False)) if sized else []
@@ -145,13 +158,13 @@ def _stages(asked: Asked, split: Split) -> list[range | None]:
     return list(stage_layers(layers, split.pipeline))
 
 
-def _weights(asked: Asked, gpu: Gpu, split: Split, layers: range | None) -> Weights:
+def _weights(
+    asked: Asked, split: Split, layers: range | None, moe: str | None
+) -> Weights:
     layout = asked.layout
     held = stage_weights(layout.parts, split, layers, draft=asked.wishes.drafts)
     absorbed = layout.widths.absorbed // split.tensor // split.pipeline
-    grown = padding_bytes(
-        layout, split, held, hidden_step=_backend(asked, gpu) == _TRTLLM
-    )
+    grown = padding_bytes(layout, split, held, hidden_step=moe == _TRTLLM)
     return Weights(
         held.replicated,
         held.sharded,
@@ -169,6 +182,7 @@ def _budget(
     *,
     share: float,
     batch: tuple[int, int],
+    moe: str | None,
 ) -> Budget:
     total = kinds.total_memory(gpu, asked.host)
     usable = int(total * share)
@@ -191,7 +205,7 @@ def _budget(
         context=context,
         activations=activations,
         graphs=graphs,
-        repack=repack_bytes(weights, marlin=_backend(asked, gpu) == "marlin"),
+        repack=repack_bytes(weights, marlin=moe == "marlin"),
     )
 
 
@@ -205,14 +219,21 @@ def _missing(room: Budget, need: int, wishes: Wishes) -> int:
 
 
 def _cache(
-    asked: Asked, gpu: Gpu, split: Split, layers: range | None, batched: int
+    asked: Asked,
+    gpu: Gpu,
+    split: Split,
+    layers: range | None,
+    way: tuple[int, Backends],
 ) -> Cache | None:
     wishes, shape = asked.wishes, asked.layout.kv
+    batched, backends = way
     if shape is None or (shape.is_packed and gpu.compute_capability[0] not in _PACKED):
         return None
     paging = Paging(
-        value_bytes=cache_value_bytes(asked.layout, wishes.kv_dtype),
-        block=wishes.block or _BLOCK,
+        value_bytes=cache_value_bytes(
+            asked.layout, wishes.kv_dtype or backends.kv_cache_dtype
+        ),
+        block=wishes.block or backends.block_size or _BLOCK,
         tensor=split.tensor,
         # Scheduling runs one step ahead: vLLM 0.32.0, max_concurrent_batches.
         in_flight=(split.pipeline + 1) * batched,
@@ -233,13 +254,16 @@ def _each(
     )
 
 
-def _backend(asked: Asked, gpu: Gpu) -> str | None:
+def _moe(asked: Asked, gpu: Gpu, backends: Backends) -> str | None:
     """Return which kernels run the routed experts; None: not one that matters here.
 
-    Stands in for the table of backends: vLLM 0.32.0, fused_moe/oracle/nvfp4.py.
+    Where neither the user nor a rule says it, vLLM takes the first that can: 0.32.0,
+    fused_moe/oracle/nvfp4.py.
     """
     if asked.wishes.moe_backend not in (None, "auto"):
         return asked.wishes.moe_backend
+    if backends.moe is not None:
+        return backends.moe
     schemes = asked.layout.schemes.get("routed_experts", "").split("+")
     if gpu.compute_capability < (10, 0) or "W4A16_NVFP4" in schemes:
         return "marlin"

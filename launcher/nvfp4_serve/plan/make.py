@@ -7,8 +7,12 @@ from typing import NamedTuple
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
+from nvfp4_serve.plan.asked_backends import (
+    AskedBackends,
+    check_refused,
+    read_asked_backends,
+)
 from nvfp4_serve.plan.expect import expect
-from nvfp4_serve.plan.experts import check_experts, expert_choices
 from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import (
     Choice,
@@ -16,11 +20,14 @@ from nvfp4_serve.plan.flags import (
     check_flags,
     user_reasons,
 )
+from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.parallel import check_wishes
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.surroundings import check_variables
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
+from nvfp4_serve.plan.weights import Split
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
 
@@ -49,15 +56,21 @@ def make_plan(
     asked = asked_flags(request.extra, spellings)
     wishes = _settled(read_wishes(request.extra, spellings), host)
     adapted = adapter_reasons(layout, wishes.load_format)
-    check_experts(layout, request.extra, spellings)
+    check_variables(request.environment, knowledge.variables)
+    backends = read_asked_backends(
+        request.extra, spellings, dict(request.environment), asked
+    )
+    check_refused(layout, backends, knowledge.rules)
     overlaid = lay_over(layout, request.extra, wishes.quantization)
     check_wishes(layout, wishes)
     check_scales(layout, on_gpu=bool(host.gpus))
-    sized = _size(layout, host, request, wishes, asked)
+    sought = Asked(layout, host, wishes, request.max_model_len, knowledge.rules)
+    sized = _size(sought, request, asked)
+    kernels = _kernels(layout, sized, backends, knowledge)
     every = (
         *_common(layout, request, sized.longest),
         *sized.choices,
-        *expert_choices(layout, sized.gpus, asked),
+        *kernels.choices,
         *tracking_choices(layout, wishes.load_format),
     )
     choices = [choice for choice in every if choice.name not in asked]
@@ -65,12 +78,15 @@ def make_plan(
     reasons = (
         *adapted,
         *(choice.reason for choice in choices),
+        *kernels.reasons,
         *user_reasons(overlaid.extra),
     )
     plan = _plan(layout, request, engine, sized, reasons)
     words = [word for choice in choices if choice.is_flag for word in choice.words]
     return replace(
         plan,
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels=kernels.expected),
+        kernels=kernels.compared,
         argv=(layout.folder or layout.model, *words, *overlaid.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
     )
@@ -80,11 +96,25 @@ class _Sized(NamedTuple):
     """What the machine decides."""
 
     gpus: tuple[Gpu, ...]
+    split: Split
     budget: Budget
     budgets: tuple[Budget, ...]
     longest: int | None
     tokens: int | None
     choices: tuple[Choice, ...]
+
+
+def _kernels(
+    layout: Layout,
+    sized: _Sized,
+    backends: AskedBackends,
+    knowledge: Knowledge,
+) -> Kernels:
+    """Return the kernels; a CPU has its own, and nothing to choose."""
+    if not sized.gpus:
+        return Kernels()
+    target = target_of(sized.gpus, sized.split)
+    return decide_kernels(layout, target, backends, knowledge.rules, knowledge.auto)
 
 
 def _settled(wishes: Wishes, host: Host) -> Wishes:
@@ -115,36 +145,31 @@ def _plan(
         bind=_address(request.host, request.port),
         shm_bytes=0,
         budget=sized.budget,
-        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,
         budgets=sized.budgets,
         kv_cache_tokens=sized.tokens,
     )
 
 
-def _size(
-    layout: Layout,
-    host: Host,
-    request: Request,
-    wishes: Wishes,
-    asked: frozenset[str],
-) -> _Sized:
-    if host.gpus:
-        chosen = cuda.size_cuda(layout, host, request, wishes)
-        wanted = Asked(layout, host, wishes, request.max_model_len)
-        # Where the bytes of a token are not known, a context is taken on trust.
-        length = chosen.longest or request.max_model_len
+def _size(sought: Asked, request: Request, asked: frozenset[str]) -> _Sized:
+    if sought.host.gpus:
+        chosen = cuda.size_cuda(sought)
         return _Sized(
             chosen.gpus,
+            chosen.split,
             chosen.budget,
             chosen.budgets,
-            length,
+            # Where the bytes of a token are not known, a context is taken on trust.
+            chosen.longest or request.max_model_len,
             chosen.tokens,
-            cuda.cuda_choices(wanted, chosen),
+            cuda.cuda_choices(sought, chosen),
         )
-    fit = cpu.size_cpu(layout, host, request, wishes)
-    choices = cpu.cpu_choices(host, fit, asked)
-    return _Sized((), fit.budget, (fit.budget,), fit.longest, fit.tokens, choices)
+    fit = cpu.size_cpu(sought.layout, sought.host, request, sought.wishes)
+    choices = cpu.cpu_choices(sought.host, fit, asked)
+    return _Sized(
+        (), Split(), fit.budget, (fit.budget,), fit.longest, fit.tokens, choices
+    )
 
 
 def _mounts(layout: Layout) -> tuple[Mount, ...]:

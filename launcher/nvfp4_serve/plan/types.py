@@ -87,6 +87,27 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs one part of the model, beside what stock vLLM would take.
+
+    Attributes:
+        part: ``experts``, ``layers``, ``attention`` or ``draft``.
+        scheme: How that part is stored; of attention, its kind.
+        backend: What vLLM is given; ``auto``: nothing.
+        kernel: What vLLM then says it uses.
+        stock: What vLLM would take by itself.
+    """
+
+    part: str
+    scheme: str
+    backend: str
+    kernel: str
+    stock: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for beyond the model.
 
@@ -94,6 +115,8 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        environment: Variables of the caller that the engine would get: ``VLLM_...``,
+            ``FLASHINFER_...`` and ``NCCL_...``.
     """
 
     host: str = "127.0.0.1"
@@ -101,6 +124,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +149,7 @@ class Plan:
         budgets: The same for each GPU, in the order of ``gpus``; on a CPU one.
         kv_cache_tokens: Tokens that the KV cache holds in all, as the engine says
             when it starts; None where that is not known here.
+        kernels: What runs each part of the model on a GPU, beside stock vLLM's choice.
     """
 
     recipe_id: str | None
@@ -143,3 +168,4 @@ class Plan:
     because: tuple[Reason, ...]
     budgets: tuple[Budget, ...] = ()
     kv_cache_tokens: int | None = None
+    kernels: tuple[Kernel, ...] = ()
