@@ -224,6 +224,37 @@ def test_a_cache_that_is_larger_than_what_is_free_is_refused() -> None:
     assert "missing" in caught.value.evidence[0]
 
 
+def test_a_cache_that_is_named_may_take_what_a_fraction_would_leave() -> None:
+    # 94 of 96 GiB are more than 0.92 of them.
+    named = "--kv-cache-memory-bytes"
+
+    made = plan(layout(), gpu_host(gpu()), named, "74G")
+
+    assert made.budget.kv_cache == 74 * GIB
+    with pytest.raises(DoesNotFitError):
+        plan(layout(), gpu_host(gpu(free=60 * GIB)), named, "74G")
+
+
+def test_a_fraction_that_is_not_free_is_refused() -> None:
+    with pytest.raises(UsageError, match="less is free now") as caught:
+        plan(
+            layout(),
+            gpu_host(gpu(free=40 * GIB)),
+            "--gpu-memory-utilization",
+            "0.9",
+        )
+
+    assert caught.value.evidence == ("constructed sm_120: 40.0 GiB free of 96.0 GiB",)
+
+
+def test_a_fraction_is_taken_of_a_gpu_that_has_it_free() -> None:
+    pair = gpu_host(gpu(0, free=40 * GIB), gpu(1))
+
+    made = plan(layout(), pair, "--gpu-memory-utilization", "0.9")
+
+    assert made.gpus == ("GPU-00000001",)
+
+
 def test_a_context_that_is_too_long_is_refused_with_one_that_is_not() -> None:
     with pytest.raises(DoesNotFitError) as caught:
         plan(layout(), gpu_host(gpu(memory=32 * GIB)), length=1_000_000)

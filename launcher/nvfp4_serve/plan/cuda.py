@@ -32,9 +32,11 @@ def size_cuda(asked: Asked) -> Fit:
     """
     layout, host, wishes = asked.layout, asked.host, asked.wishes
     _check_utilization(host, wishes)
+    wanted = wishes.utilization or 0.0
+    gpus = tuple(gpu for gpu in host.gpus if kinds.has_free(gpu, host, wanted))
     tried = [
         fit(asked, kind[: split.gpus], split)
-        for kind in kinds.kinds_of(host.gpus)
+        for kind in kinds.kinds_of(gpus)
         for split in splits(layout, len(kind), wishes)
     ]
     if able := [one for one in tried if one.is_whole]:
@@ -59,6 +61,8 @@ def _loads(one: Fit) -> bool:
 
 def _check_utilization(host: Host, wishes: Wishes) -> None:
     unified = [gpu for gpu in host.gpus if gpu.integrated]
+    wanted = wishes.utilization
+    able = [gpu for gpu in host.gpus if kinds.why_unused(gpu) is None]
     if unified and (wishes.utilization or 0) > kinds.MOST_UNIFIED:
         raise UsageError(
             f"`--gpu-memory-utilization` is {wishes.utilization:g}; on "
@@ -71,6 +75,19 @@ def _check_utilization(host: Host, wishes: Wishes) -> None:
             fix="Use 0.8 or less, or name the cache's own size with "
             "`-- --kv-cache-memory-bytes`.",
         )
+    if wanted and able and not any(kinds.has_free(g, host, wanted) for g in able):
+        best = max(able, key=lambda gpu: kinds.free_memory(gpu, host))
+        raise UsageError(
+            f"`--gpu-memory-utilization` is {wanted:g}, and less is free now; vLLM "
+            "would refuse to start.",
+            evidence=(f"{best.name}: {_free(best, host)}",),
+            fix="Free memory, or leave the flag out: a plan takes what is free.",
+        )
+
+
+def _free(gpu: Gpu, host: Host) -> str:
+    free, total = kinds.free_memory(gpu, host), kinds.total_memory(gpu, host)
+    return f"{format_bytes(free)} free of {format_bytes(total)}"
 
 
 def cuda_choices(asked: Asked, chosen: Fit) -> tuple[Choice, ...]:

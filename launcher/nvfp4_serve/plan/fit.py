@@ -186,6 +186,9 @@ def _budget(
 ) -> Budget:
     total = kinds.total_memory(gpu, asked.host)
     usable = int(total * share)
+    if asked.wishes.kv_cache is not None:
+        # The fraction does not hold then: vLLM 0.32.0, determine_available_memory.
+        usable = kinds.free_memory(gpu, asked.host)
     context = context_bytes(split)
     activations = activation_bytes(asked.layout, split, *batch)
     graphs = graph_bytes(eager=asked.wishes.eager)

@@ -84,13 +84,21 @@ def utilization(gpus: tuple[Gpu, ...], host: Host) -> float:
 
 
 def _utilization(gpu: Gpu, host: Host) -> float:
+    share = free_memory(gpu, host) / total_memory(gpu, host)
+    return min(default_utilization(gpu), math.floor(share * 100) / 100)
+
+
+def free_memory(gpu: Gpu, host: Host) -> int:
+    """Return the bytes that an engine may take now, whatever fraction it is told."""
     if is_unified(gpu):
-        share = (host.memory_available - _RESERVE_UNIFIED) / host.memory_total
-    elif gpu.memory_free is None or gpu.memory_total is None:
-        share = 1.0
-    else:
-        share = gpu.memory_free / gpu.memory_total
-    return max(0.0, min(default_utilization(gpu), math.floor(share * 100) / 100))
+        most = int(MOST_UNIFIED * host.memory_total)
+        return max(0, min(host.memory_available - _RESERVE_UNIFIED, most))
+    return (gpu.memory_total or 0) if gpu.memory_free is None else gpu.memory_free
+
+
+def has_free(gpu: Gpu, host: Host, fraction: float) -> bool:
+    """Return whether that much of the GPU's memory is free, as vLLM wants at start."""
+    return free_memory(gpu, host) >= int(fraction * total_memory(gpu, host))
 
 
 def batch_sizes(gpu: Gpu, host: Host, wishes: Wishes) -> tuple[int, int]:
