@@ -4,13 +4,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from nvfp4_serve.checkpoint.types import Attention, Layout, Producer
+from nvfp4_serve.checkpoint.shapes import (
+    Cut,
+    KvKind,
+    KvLayers,
+    KvShape,
+    Part,
+    Widths,
+)
+from nvfp4_serve.checkpoint.types import Layout, Producer
 from nvfp4_serve.recipe.backend_rules import BackendRules
 from nvfp4_serve.recipe.environment import Variables
 from nvfp4_serve.recipe.knowledge import Knowledge
 from nvfp4_serve.recipe.stock import Stock
 from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB
+
+
+def full_attention(layers: int, heads: int, head_dim: int) -> KvShape:
+    """Return what plain attention (MHA/GQA) keeps."""
+    numbers = tuple(range(layers))
+    return KvShape((KvLayers(KvKind.FULL, numbers, heads, 2 * head_dim),))
+
+
+def shared_evenly(size: int, layers: int = 48) -> tuple[Part, ...]:
+    """Return weights that GPUs and stages share evenly."""
+    sizes = [size // layers + (layer < size % layers) for layer in range(layers)]
+    return tuple(
+        Part(Cut.SHARDED, layer=layer, units=1, draft=False, bytes=each)
+        for layer, each in enumerate(sizes)
+    )
+
 
 #: About Qwen3-30B-A3B in NVFP4 (its config.json: 48 layers, 4 KV heads of 128).
 QWEN3_30B = Layout(
@@ -25,14 +49,21 @@ QWEN3_30B = Layout(
     parameters=30_532_122_624,
     dequantized_bytes=57 * GIB,
     max_position_embeddings=40_960,
-    attention=Attention(layers=48, kv_heads=4, head_dim=128),
+    kv=full_attention(layers=48, heads=4, head_dim=128),
     needs_remote_code=False,
     findings=(),
+    parts=shared_evenly(17 * GIB),
+    widths=Widths(layers=48, hidden=2048, vocabulary=151_936),
 )
 
 
 def layout(**changes: Any) -> Layout:
-    """Return the layout of Qwen3-30B-A3B with some fields changed."""
+    """Return the layout of Qwen3-30B-A3B with some fields changed.
+
+    ``weight_bytes`` alone means weights that GPUs share evenly.
+    """
+    if "weight_bytes" in changes:
+        changes = {"parts": shared_evenly(changes["weight_bytes"])} | changes
     return replace(QWEN3_30B, **changes)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from checkpoint.builders import write_shard
+from layouts import full_attention
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Attention, Producer
+from nvfp4_serve.checkpoint.types import Producer
 
 HEADERS = Path(__file__).parents[1] / "data" / "headers"
 
@@ -46,7 +47,7 @@ def test_recognises_an_export_of_modelopt(
     assert layout.schemes["attention"] == layout.schemes["routed_experts"] == scheme
     assert layout.schemes.get("kv_cache") == kv_cache
     assert layout.producer == Producer("modelopt", "0.47.0")
-    assert layout.attention == Attention(layers=2, kv_heads=2, head_dim=32)
+    assert layout.kv == full_attention(layers=2, heads=2, head_dim=32)
     # The size of the file that was exported, and the parameters of the model itself.
     assert layout.weight_bytes == file_bytes - 8 - header
     assert layout.parameters == 234_848

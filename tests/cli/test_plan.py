@@ -1,3 +1,4 @@
+import html
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ from click.testing import CliRunner
 
 from hosts import gpu, gpu_host
 from nvfp4_serve.cli.main import commands
-from nvfp4_serve.errors import CheckpointError
+from nvfp4_serve.errors import CheckpointError, UsageError
 from nvfp4_serve.host import facts_json
 from twins.corruption import corrupted, no_global_scale
 
@@ -85,3 +86,26 @@ def test_a_checkpoint_that_must_not_be_served_is_not_planned(tmp_path: Path) -> 
 
     with pytest.raises(CheckpointError, match="must not be served"):
         plan(str(folder))
+
+
+def test_the_words_for_people_draw_where_the_memory_goes() -> None:
+    text = plan(str(EXAMPLE))
+
+    assert "\n[#" in text
+    assert "KV cache" in text
+
+
+def test_a_plan_can_be_written_as_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+
+    words = plan(str(EXAMPLE), "--json", "--html", str(page))
+
+    flags = [r["flag"] for r in json.loads(words)["because"]]
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert all(html.escape(flag) in text for flag in flags)
+
+
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        plan(str(EXAMPLE), "--html", str(tmp_path / "missing" / "plan.html"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_a_context_shorter_than_the_canary_does_not_make_a_right_engine_wrong(
         served.wait_until_said("right after")
 
         assert says in served.said()
+
+
+@pytest.mark.parametrize("flags", [(), ("--max-model-len", "600")], ids=["all", "600"])
+def test_the_engine_has_room_for_the_tokens_that_were_planned(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    plan = [sys.executable, "-m", "nvfp4_serve", "plan", str(EXAMPLE), "--json", *flags]
+    planned = json.loads(subprocess.check_output(plan))["kv_cache_tokens"]
+
+    with serving(tmp_path, *flags) as served:
+        served.wait_until_said("right after")
+        log = served.instance.log.read_text()
+
+    found = re.search(r"KV cache size: ([\d,]+) tokens", log)
+    assert found is not None
+    assert int(found[1].replace(",", "")) == planned
 
 
 @pytest.mark.parametrize("name", ["VLLM::EngineCor", "first"])

@@ -1,8 +1,7 @@
 import pytest
 
 from hosts import cpu_host
-from layouts import knowledge, layout
-from nvfp4_serve.checkpoint.types import Attention
+from layouts import full_attention, knowledge, layout
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.plan import Plan, Request, Status, make_plan
 from nvfp4_serve.plan.types import Budget
@@ -62,7 +61,9 @@ def test_the_cache_holds_four_contexts_where_there_is_room() -> None:
     # 2 x 48 layers x 4 heads x 128 x 2 bytes = 98,304 bytes a token.
     made = plan()
 
-    assert made.budget.kv_cache == 4 * 40_960 * 98_304
+    # A context is 320 blocks of 128, and one more is never used.
+    assert made.budget.kv_cache == (4 * 320 + 1) * 128 * 98_304
+    assert made.kv_cache_tokens == (4 * 320 + 1) * 128
     assert flag(made, "--kv-cache-memory-bytes") == str(made.budget.kv_cache)
     assert flag(made, "--max-model-len") == "40960"
 
@@ -70,7 +71,7 @@ def test_the_cache_holds_four_contexts_where_there_is_room() -> None:
 def test_an_fp8_cache_takes_half() -> None:
     made = plan(schemes={"kv_cache": "FP8"})
 
-    assert made.budget.kv_cache == 4 * 40_960 * 98_304 // 2
+    assert made.budget.kv_cache == (4 * 320 + 1) * 128 * 98_304 // 2
 
 
 def test_the_context_shrinks_to_what_fits_in_whole_blocks() -> None:
@@ -78,7 +79,8 @@ def test_the_context_shrinks_to_what_fits_in_whole_blocks() -> None:
 
     length = int(flag(made, "--max-model-len") or 0)
     assert length % 128 == 0
-    assert 0 < length * 98_304 <= made.budget.kv_cache < (length + 128) * 98_304
+    assert 0 < (length + 128) * 98_304 <= made.budget.kv_cache
+    assert made.budget.kv_cache < (length + 256) * 98_304
 
 
 def test_a_context_that_was_asked_for_is_never_shortened() -> None:
@@ -88,11 +90,11 @@ def test_a_context_that_was_asked_for_is_never_shortened() -> None:
             request=Request(max_model_len=40_960),
         )
 
-    assert "the context takes 3.8 GiB" in caught.value.evidence
+    assert "the context takes 320 blocks" in caught.value.evidence
 
 
 def test_a_cache_that_holds_no_block_is_refused_before_anything_starts() -> None:
-    with pytest.raises(DoesNotFitError, match="holds 0 tokens"):
+    with pytest.raises(DoesNotFitError, match="holds 0 tokens of one request"):
         plan(request=Request(extra=("--kv-cache-memory-bytes", "1000")))
 
 
@@ -104,7 +106,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_sum() -> None:
 
 
 def test_an_attention_that_is_not_plain_gets_memory_and_no_promise() -> None:
-    made = plan(attention=None)
+    made = plan(kv=None)
 
     assert "--max-model-len" not in made.argv
     assert made.budget.kv_cache > 0
@@ -163,7 +165,7 @@ def test_a_tiny_model_leaves_the_machine_alone() -> None:
     made = plan(
         dequantized_bytes=MIB,
         max_position_embeddings=512,
-        attention=Attention(layers=2, kv_heads=2, head_dim=16),
+        kv=full_attention(layers=2, heads=2, head_dim=16),
     )
 
     assert isinstance(made.budget, Budget)

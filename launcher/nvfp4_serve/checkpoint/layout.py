@@ -3,7 +3,7 @@
 The tensors are the truth; the config is a claim that ``findings`` holds against them.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
@@ -20,6 +20,7 @@ from nvfp4_serve.checkpoint.modules import CLASSES
 from nvfp4_serve.checkpoint.moe import attention_kind, read_draft, read_experts
 from nvfp4_serve.checkpoint.scales import input_widths
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
+from nvfp4_serve.checkpoint.weights import absorbed_bytes, weight_parts
 
 _WORDS: Final = {
     Encoding.MXFP4: "MXFP4",
@@ -54,13 +55,15 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
             dequantized_bytes_of(s.group, s.encoding) for s in evidence.seen
         ),
         max_position_embeddings=evidence.model.max_position_embeddings,
-        attention=evidence.model.attention,
+        kv=evidence.model.kv,
         needs_remote_code=evidence.model.needs_remote_code,
         findings=judged.findings,
         attention_heads=evidence.model.attention_heads,
         rewrites=evidence.loaded.kinds,
         overlay=judged.overlay,
         input_widths=input_widths(evidence),
+        parts=weight_parts(evidence),
+        widths=replace(evidence.model.widths, absorbed=absorbed_bytes(evidence)),
         experts=read_experts(evidence),
         draft=read_draft(evidence, scheme_of),
         attention_kind=attention_kind(checkpoint.config),

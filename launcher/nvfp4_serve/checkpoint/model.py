@@ -4,22 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from nvfp4_serve.checkpoint.schema import ModelConfig, TextConfig, typed
-from nvfp4_serve.checkpoint.types import Attention
+from nvfp4_serve.checkpoint.kv import linear_heads, read_kv
+from nvfp4_serve.checkpoint.schema import (
+    ModelConfig,
+    SizeConfig,
+    TextConfig,
+    sizes,
+    typed,
+)
+from nvfp4_serve.checkpoint.shapes import KvShape, Widths
 
 #: Where models of several modalities keep the description of their language model.
 _TEXT_CONFIGS: Final = ("text_config", "llm_config", "language_config")
-#: Layers of these types keep keys and values of every token.
-_FULL: Final = frozenset({"full_attention", "attention"})
-#: These keep a state, or nothing. Others, such as sliding windows, keep some tokens.
-_NONE: Final = frozenset({"linear_attention", "mamba", "mamba2", "conv", "moe", "mlp"})
-#: What else marks layers that differ, in a way that is not counted here.
-_UNCOUNTED: Final = (
-    "mamba_d_state", "mamba_num_heads", "ssm_cfg", "linear_attn_config",
-    "linear_num_key_heads", "layer_group_size", "attn_type_list", "block_types",
-    "sliding_window_pattern", "attention_chunk_size", "hybrid_layer_pattern",
-    "is_hybrid", "conv_L_cache",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +25,18 @@ class Model:
     Attributes:
         layers: Decoder layers; the prediction layers of MTP come after them.
         attention_heads: Heads of the queries.
+        kv_heads: Heads of keys and values; of the layers with the fewest.
+        is_tied: The head is the table of the embeddings.
     """
 
     architecture: str | None
     layers: int | None
     max_position_embeddings: int | None
     attention_heads: int | None
-    attention: Attention | None
+    kv_heads: int | None
+    kv: KvShape | None
+    widths: Widths
+    is_tied: bool
     needs_remote_code: bool
 
 
@@ -49,7 +50,12 @@ def read_model(config: Mapping[str, object]) -> Model:
         layers=text.num_hidden_layers,
         max_position_embeddings=text.max_position_embeddings,
         attention_heads=text.num_attention_heads,
-        attention=_attention(text, said),
+        kv_heads=text.num_key_value_heads or text.num_attention_heads,
+        kv=read_kv(text, said),
+        widths=_widths(text, sizes(said)),
+        is_tied=bool(
+            said.get("tie_word_embeddings", config.get("tie_word_embeddings"))
+        ),
         needs_remote_code=bool(config.get("auto_map")),
     )
 
@@ -63,44 +69,22 @@ def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
     return config
 
 
-def _attention(text: TextConfig, said: Mapping[str, object]) -> Attention | None:
-    """Return what the KV cache depends on; None for latent and unknown attention."""
-    heads = text.num_key_value_heads or text.num_attention_heads
-    head_dim = text.head_dim or text.attention_head_dim
-    if head_dim is None and text.hidden_size and text.num_attention_heads:
-        head_dim = text.hidden_size // text.num_attention_heads
-    layers = _attention_layers(text, said)
-    latent = text.kv_lora_rank is not None or text.compress_ratios is not None
-    if latent or not layers or not heads or not head_dim:
-        return None
-    return Attention(layers, heads, head_dim)
+def _widths(text: TextConfig, size: SizeConfig) -> Widths:
+    """Return the sizes of the layers; of two keys for one thing the one that is there.
 
-
-def _attention_layers(text: TextConfig, said: Mapping[str, object]) -> int | None:
-    """Return how many layers keep every key and value; None where that is not known.
-
-    The layers of a hybrid are told from each other by one key or another, each as the
-    model's own code in vLLM 0.32.0 reads it.
+    A mixture without ``moe_intermediate_size`` (Mixtral, gpt-oss, MiniMax-M2) means its
+    experts by ``intermediate_size``.
     """
-    kinds, layers = text.layer_types or text.layers_block_type, text.num_hidden_layers
-    if kinds is not None:
-        return sum(k in _FULL for k in kinds) if set(kinds) <= _FULL | _NONE else None
-    if text.hybrid_override_pattern is not None:
-        return text.hybrid_override_pattern.count("*")
-    if text.attn_layer_indices is not None:
-        return len(text.attn_layer_indices)
-    if layers is None or _differ(said):
-        return None
-    if text.attn_layer_period:
-        first = text.attn_layer_offset
-        every = text.attn_layer_period
-        return None if first is None else len(range(first, layers, every))
-    return layers // (text.full_attention_interval or 1)
-
-
-def _differ(said: Mapping[str, object]) -> bool:
-    """Return whether the layers differ in a way that is not counted here."""
-    slides = said.get("sliding_window") and said.get("use_sliding_window") is not False
-    if said.get("full_attention_interval") or said.get("attn_layer_period"):
-        return False
-    return bool(slides) or any(said.get(key) for key in _UNCOUNTED)
+    experts = size.n_routed_experts or size.num_experts or size.num_local_experts
+    plain = size.intermediate_size_mlp or size.intermediate_size
+    expert = size.moe_intermediate_size or size.intermediate_size if experts else None
+    return Widths(
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=plain,
+        vocabulary=size.vocab_size,
+        expert_intermediate=expert,
+        experts=experts,
+        experts_per_token=size.num_experts_per_tok or size.top_k_experts,
+        linear_heads=linear_heads(size),
+    )

@@ -4,6 +4,7 @@ Source: the exports of nvidia-modelopt 0.47.0 and compressed-tensors 0.20, and v
 0.32.0, ``transformers_utils/config.py``.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +33,57 @@ class TextConfig(msgspec.Struct, frozen=True):
     attn_layer_offset: int | None = None
     layers_block_type: tuple[str, ...] | None = None
     attn_layer_indices: tuple[int, ...] | None = None
+
+
+class SizeConfig(msgspec.Struct, frozen=True):
+    """The keys that say how much memory a model takes; see ``sizes``."""
+
+    num_kv_shared_layers: int | None = None
+    num_global_key_value_heads: int | None = None
+    global_head_dim: int | None = None
+    v_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    index_head_dim: int | None = None
+    sliding_window: int | None = None
+    attention_chunk_size: int | None = None
+    linear_num_key_heads: int | None = None
+    linear_num_value_heads: int | None = None
+    linear_key_head_dim: int | None = None
+    linear_value_head_dim: int | None = None
+    linear_conv_kernel_dim: int | None = None
+    mamba_ssm_dtype: str | None = None
+    mamba_num_heads: int | None = None
+    mamba_head_dim: int | None = None
+    mamba_ssm_cache_dtype: str | None = None
+    n_groups: int | None = None
+    ssm_state_size: int | None = None
+    conv_kernel: int | None = None
+    num_nextn_predict_layers: int | None = None
+    mtp_num_hidden_layers: int | None = None
+    vocab_size: int | None = None
+    intermediate_size: int | None = None
+    intermediate_size_mlp: int | None = None
+    moe_intermediate_size: int | None = None
+    n_routed_experts: int | None = None
+    num_experts: int | None = None
+    num_local_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    top_k_experts: int | None = None
+
+
+def sizes(text: Mapping[str, object]) -> SizeConfig:
+    """Return the sizes in ``text``; one that is no number or name is left out.
+
+    Some models have a list where others have a number (Gemma 3n: ``intermediate_size``
+    by layer). That is no fault, and what hangs on it is then not known.
+    """
+    known = SizeConfig.__struct_fields__
+    plain = {key: text[key] for key in known if type(text.get(key)) in (int, str)}
+    try:
+        return msgspec.convert(plain, SizeConfig)
+    except msgspec.ValidationError:
+        numbers = {key: value for key, value in plain.items() if type(value) is int}
+        return msgspec.convert(numbers, SizeConfig)
 
 
 class ModelConfig(msgspec.Struct, frozen=True):

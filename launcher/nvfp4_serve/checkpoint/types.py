@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nvfp4_serve.checkpoint.shapes import KvShape, Part, Widths
 from nvfp4_serve.finding import Finding, Severity
 
 
@@ -13,15 +14,6 @@ class Producer:
 
     name: str
     version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """What the KV cache of a plain (MHA/GQA) attention depends on."""
-
-    layers: int
-    kv_heads: int
-    head_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +188,7 @@ class Layout:
         dequantized_bytes: Bytes of all weights once every packed or FP8 weight is
             held in bfloat16, as an engine without NVFP4 kernels holds them.
         max_position_embeddings: Tokens that the model was made for.
-        attention: What the KV cache depends on, where it is plain attention.
+        kv: What the KV cache depends on; None where that is not known here.
         needs_remote_code: config.json has an ``auto_map``.
         findings: Everything that a user should know, worst first.
         attention_heads: Heads of the queries, where config.json says it.
@@ -206,6 +198,8 @@ class Layout:
             and the truth is certain.
         input_widths: The input features of every NVFP4 weight, by the name of its
             group.
+        parts: The weights by how they are cut; together they are ``weight_bytes``.
+        widths: What the engine's working memory depends on.
         experts: What kernels must know of the routed experts, where there are any.
         draft: The prediction layers that are stored, where there are any.
         attention_kind: ``plain``, ``latent``, ``latent-sparse`` or ``deepseek-v4``.
@@ -222,13 +216,15 @@ class Layout:
     parameters: int
     dequantized_bytes: int
     max_position_embeddings: int | None
-    attention: Attention | None
+    kv: KvShape | None
     needs_remote_code: bool
     findings: tuple[Finding, ...]
     attention_heads: int | None = None
     rewrites: tuple[str, ...] = ()
     overlay: Overlay | None = None
     input_widths: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    widths: Widths = field(default_factory=Widths)
     experts: Experts | None = None
     draft: Draft | None = None
     attention_kind: str = "plain"

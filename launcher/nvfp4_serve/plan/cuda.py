@@ -1,250 +1,170 @@
-"""The rules for NVIDIA GPUs in general; a table for each kind comes later. Pure."""
+"""The rules for NVIDIA GPUs: which of them to use, and what they need. Pure."""
 
-import math
-from dataclasses import dataclass
 from typing import Final
 
-from nvfp4_serve.checkpoint.types import Layout
-from nvfp4_serve.errors import DoesNotFitError
+from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host.types import Gpu, Host
+from nvfp4_serve.plan import kinds
+from nvfp4_serve.plan.fit import Asked, Fit, few_sequences, fit
 from nvfp4_serve.plan.flags import Choice
-from nvfp4_serve.plan.memory import kv_bytes_per_token, longest_that_fits
-from nvfp4_serve.plan.types import Budget, Request
-from nvfp4_serve.plan.widths import too_narrow
+from nvfp4_serve.plan.parallel import splits, why_whole
+from nvfp4_serve.plan.refusal import too_big
 from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.resources import VLLM_VERSION
-from nvfp4_serve.units import GIB, format_bytes
+from nvfp4_serve.units import format_bytes
 
 ENGINE: Final = f"vllm=={VLLM_VERSION}"
 
-#: vLLM 0.32.0, quantization/modelopt.py, ModelOptNvFp4Config.get_min_capability.
-_OLDEST: Final = (7, 5)
-#: The default of vLLM >= 0.20, a fraction of the whole memory.
-_UTILIZATION: Final = 0.92
-#: Where the GPU shares the machine's memory: vLLM's recipes for GB10 use 0.5 to 0.85.
-_UTILIZATION_UNIFIED: Final = 0.80
-#: CUDA context, activations and CUDA graphs; an allowance, not a measurement.
-_OVERHEAD: Final = 4 * GIB
-#: The least KV cache where the bytes of a token are not known here.
-_UNSIZED_CACHE: Final = 4 * GIB
-_BLOCK: Final = 16
+#: Weights that take more of the memory than this leave a cache for few requests.
+_FULL: Final = 0.75
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """One way to use GPUs of one kind.
-
-    Attributes:
-        gpus: Those to use.
-        tensor_parallel: How many share each layer.
-        utilization: The fraction of each GPU's memory that the engine may take.
-        budget: Where the memory of the fullest goes.
-        longest: The context, in tokens; None where it cannot be computed here.
-        is_whole: The context is all that was wanted.
-    """
-
-    gpus: tuple[Gpu, ...]
-    tensor_parallel: int
-    utilization: float
-    budget: Budget
-    longest: int | None
-    is_whole: bool
-
-
-def size_cuda(layout: Layout, host: Host, request: Request, wishes: Wishes) -> Fit:
+def size_cuda(asked: Asked) -> Fit:
     """Return which GPUs to use, where their memory goes, and the context.
 
-    The fewest GPUs of one kind that hold the weights and one whole context; where no
-    number does, and no context was asked for, the way with the longest context.
+    The fewest GPUs of one kind that hold one whole context, and whose weights leave a
+    quarter of the memory; where no number does, the fewest that hold it; where none
+    does that, and no context was asked for, the way with the longest context.
 
     Raises:
         DoesNotFitError: No way holds the weights and what was asked for.
+        UsageError: A fraction of the memory that the machine would not survive.
     """
+    layout, host, wishes = asked.layout, asked.host, asked.wishes
+    _check_utilization(host, wishes)
+    wanted = wishes.utilization or 0.0
+    gpus = tuple(gpu for gpu in host.gpus if kinds.has_free(gpu, host, wanted))
     tried = [
-        _fit(layout, host, request, wishes, kind[: count * _groups(wishes)])
-        for kind in _kinds(host.gpus)
-        for count in _counts(len(kind), layout, wishes)
+        fit(asked, kind[: split.gpus], split)
+        for kind in kinds.kinds_of(gpus)
+        for split in splits(layout, len(kind), wishes)
     ]
-    able = [fit for fit in tried if fit.is_whole]
-    if not able and request.max_model_len is None:
-        able = sorted(
-            (fit for fit in tried if fit.longest), key=lambda fit: -(fit.longest or 0)
-        )
-    if able:
-        return able[0]
-    raise DoesNotFitError(
-        f"{layout.model} does not fit the GPUs of this machine.",
-        evidence=tuple(map(_row, tried))
-        or tuple(_unused(g, wishes) for g in host.gpus),
-        fix=(
-            "Ask for a shorter context with `--max-model-len`, use more or larger "
-            "GPUs, or serve on the CPU with `CUDA_VISIBLE_DEVICES=` (empty)."
-        ),
+    if able := [one for one in tried if one.is_whole]:
+        return next(filter(_is_roomy, able), able[0])
+    if asked.length is None and wishes.kv_cache is None:
+        some = [one for one in tried if one.longest and _loads(one)]
+        if some:
+            return max(some, key=lambda one: one.longest or 0)
+    raise too_big(asked, tuple(tried))
+
+
+def _is_roomy(one: Fit) -> bool:
+    """Return whether there is room for more than a request or two."""
+    return all(room.weights <= _FULL * room.usable for room in one.budgets)
+
+
+def _loads(one: Fit) -> bool:
+    return all(
+        room.weights + room.context + room.repack <= room.usable for room in one.budgets
     )
 
 
-def cuda_choices(fit: Fit) -> tuple[Choice, ...]:
+def _check_utilization(host: Host, wishes: Wishes) -> None:
+    unified = [gpu for gpu in host.gpus if gpu.integrated]
+    wanted = wishes.utilization
+    able = [gpu for gpu in host.gpus if kinds.why_unused(gpu) is None]
+    if unified and (wishes.utilization or 0) > kinds.MOST_UNIFIED:
+        raise UsageError(
+            f"`--gpu-memory-utilization` is {wishes.utilization:g}; on "
+            f"{unified[0].name} it must be at most {kinds.MOST_UNIFIED:g}.",
+            evidence=(
+                "the GPU shares the machine's memory; the fraction is of all of it, "
+                + format_bytes(host.memory_total),
+                "at 0.90 to 0.92, machines of that kind hang and must be switched off",
+            ),
+            fix="Use 0.8 or less, or name the cache's own size with "
+            "`-- --kv-cache-memory-bytes`.",
+        )
+    if wanted and able and not any(kinds.has_free(g, host, wanted) for g in able):
+        best = max(able, key=lambda gpu: kinds.free_memory(gpu, host))
+        raise UsageError(
+            f"`--gpu-memory-utilization` is {wanted:g}, and less is free now; vLLM "
+            "would refuse to start.",
+            evidence=(f"{best.name}: {_free(best, host)}",),
+            fix="Free memory, or leave the flag out: a plan takes what is free.",
+        )
+
+
+def _free(gpu: Gpu, host: Host) -> str:
+    free, total = kinds.free_memory(gpu, host), kinds.total_memory(gpu, host)
+    return f"{format_bytes(free)} free of {format_bytes(total)}"
+
+
+def cuda_choices(asked: Asked, chosen: Fit) -> tuple[Choice, ...]:
     """Return what GPUs need beyond what every machine needs."""
     return (
         Choice(
             "CUDA_VISIBLE_DEVICES",
-            ",".join(gpu.uuid for gpu in fit.gpus),
+            ",".join(gpu.uuid for gpu in chosen.gpus),
             "The GPUs of this plan, by their UUIDs: indices change.",
             "CUDA C++ Programming Guide, CUDA environment variables",
         ),
         Choice(
             "--tensor-parallel-size",
-            str(fit.tensor_parallel),
-            "The fewest GPUs of one kind that hold the weights and the context.",
+            str(chosen.split.tensor),
+            _why_number(chosen),
             "the budget of this plan",
         ),
+        *_experts(asked, chosen),
         Choice(
-            "--gpu-memory-utilization", f"{fit.utilization:g}", *_why_utilization(fit)
+            "--gpu-memory-utilization",
+            f"{chosen.utilization:g}",
+            *_why_utilization(chosen, asked.host),
+        ),
+        *_sequences(asked, chosen.gpus[0]),
+    )
+
+
+def _why_number(chosen: Fit) -> str:
+    if chosen.is_whole and _is_roomy(chosen):
+        return (
+            "The fewest GPUs of one kind that hold a whole context, with a quarter of "
+            "their memory left by the weights."
+        )
+    if chosen.is_whole:
+        return "The fewest GPUs of one kind that hold the weights and a whole context."
+    return "No number of GPUs here holds the whole context; this one holds the most."
+
+
+def _experts(asked: Asked, chosen: Fit) -> tuple[Choice, ...]:
+    split = chosen.split
+    if not split.experts or asked.wishes.expert_parallel is not None:
+        return ()
+    why = why_whole(asked.layout, split.sharing_experts)
+    return () if why is None else (why,)
+
+
+def _sequences(asked: Asked, gpu: Gpu) -> tuple[Choice, ...]:
+    few = few_sequences(asked, gpu)
+    if few is None:
+        return ()
+    return (
+        Choice(
+            "--max-num-seqs",
+            str(few),
+            "By itself the engine prepares for 1024 sequences at once, in memory that "
+            "the system needs too.",
+            "vLLM 0.33.0, recipes for GB10 (2 to 8)",
         ),
     )
 
 
-def _why_utilization(fit: Fit) -> tuple[str, str]:
-    gpu = fit.gpus[0]
-    if fit.utilization < _default_utilization(gpu):
+def _why_utilization(chosen: Fit, host: Host) -> tuple[str, str]:
+    gpu = chosen.gpus[0]
+    if chosen.utilization < kinds.default_utilization(gpu):
+        what = ", less what the system needs" if kinds.is_unified(gpu) else ""
         return (
-            "As much as is free now; vLLM refuses to start with more.",
+            f"As much as is free now{what}; vLLM refuses to start with more.",
             "vLLM 0.32.0, v1/worker/utils.py, request_memory",
         )
-    if gpu.memory_total is None:
+    if kinds.is_unified(gpu):
         return (
-            "The GPU shares the machine's memory; the rest is the system's.",
+            "The GPU shares the machine's memory, "
+            + format_bytes(host.memory_total)
+            + "; the rest is the system's.",
             "vLLM 0.33.0, recipes for GB10 (0.5 to 0.85)",
         )
     return (
         "vLLM's own default, said here because the budget counts on it.",
         "vLLM 0.32.0, config/cache.py, gpu_memory_utilization",
     )
-
-
-def _kinds(gpus: tuple[Gpu, ...]) -> list[tuple[Gpu, ...]]:
-    """Return the GPUs that can run NVFP4, by kind; those with the most memory first."""
-    kinds: dict[tuple[int, tuple[int, int], str], list[Gpu]] = {}
-    for gpu in gpus:
-        if gpu.compute_capability >= _OLDEST and _has_memory(gpu):
-            # A process can use one MIG instance, so each is a kind of its own.
-            instance = gpu.uuid if gpu.mig_parent else ""
-            kind = (gpu.memory_total or 0, gpu.compute_capability, instance)
-            kinds.setdefault(kind, []).append(gpu)
-    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]) * item[0][0])
-    return [
-        tuple(sorted(like, key=lambda gpu: -(gpu.memory_free or 0)))
-        for _, like in ordered
-    ]
-
-
-def _has_memory(gpu: Gpu) -> bool:
-    return gpu.memory_total is not None or gpu.integrated
-
-
-def _groups(wishes: Wishes) -> int:
-    """Return how many groups of tensor-parallel GPUs the user asked for."""
-    return (wishes.pipeline_parallel or 1) * (wishes.data_parallel or 1)
-
-
-def _counts(available: int, layout: Layout, wishes: Wishes) -> list[int]:
-    """Return the numbers of GPUs that can share each layer, smallest first.
-
-    Source:
-        vLLM 0.32.0, config/model.py, verify_with_parallel_config: the number of
-        attention heads must be divisible by it; and ``too_narrow``.
-    """
-    most = available // _groups(wishes)
-    if wishes.tensor_parallel is not None:
-        return [wishes.tensor_parallel] if wishes.tensor_parallel <= most else []
-    heads = layout.attention_heads
-    return [
-        count
-        for count in (1, 2, 4, 8, 16)
-        if count <= most
-        and (heads is None or heads % count == 0)
-        and not too_narrow(layout, count, wishes)
-    ]
-
-
-def _fit(
-    layout: Layout,
-    host: Host,
-    request: Request,
-    wishes: Wishes,
-    gpus: tuple[Gpu, ...],
-) -> Fit:
-    count = len(gpus) // _groups(wishes)
-    utilization = wishes.utilization or min(_utilization(gpu, host) for gpu in gpus)
-    budget = _budget(layout, host, wishes, gpus, utilization)
-    wanted = request.max_model_len or layout.max_position_embeddings
-    per_token = kv_bytes_per_token(layout, wishes.kv_dtype)
-    if per_token is None or wanted is None:
-        longest = request.max_model_len
-        is_whole = budget.kv_cache >= _UNSIZED_CACHE
-    else:
-        heads = layout.attention.kv_heads if layout.attention else 1
-        share = -(-per_token // min(count, heads))
-        longest = longest_that_fits(budget.kv_cache, share, wanted, _BLOCK)
-        is_whole = longest == wanted
-    return Fit(gpus, count, utilization, budget, longest, is_whole)
-
-
-def _budget(
-    layout: Layout,
-    host: Host,
-    wishes: Wishes,
-    gpus: tuple[Gpu, ...],
-    utilization: float,
-) -> Budget:
-    total = gpus[0].memory_total or host.memory_total
-    usable = int(total * utilization)
-    shared_by = len(gpus) // (wishes.data_parallel or 1)
-    weights = -(-layout.weight_bytes // shared_by)
-    left = max(0, usable - weights - _OVERHEAD)
-    cache = left if wishes.kv_cache is None else min(left, wishes.kv_cache)
-    return Budget(
-        total=total,
-        weights=weights,
-        overhead=_OVERHEAD,
-        kv_cache=cache,
-        free=total - weights - _OVERHEAD - cache,
-    )
-
-
-def _default_utilization(gpu: Gpu) -> float:
-    return _UTILIZATION_UNIFIED if gpu.memory_total is None else _UTILIZATION
-
-
-def _utilization(gpu: Gpu, host: Host) -> float:
-    """Return the fraction of the memory to take: the default, or what is free."""
-    if gpu.memory_total is None:
-        share = host.memory_available / host.memory_total
-    elif gpu.memory_free is None:
-        share = 1.0
-    else:
-        share = gpu.memory_free / gpu.memory_total
-    return min(_default_utilization(gpu), math.floor(share * 100) / 100)
-
-
-def _row(fit: Fit) -> str:
-    budget = fit.budget
-    usable = int(budget.total * fit.utilization)
-    return (
-        f"{len(fit.gpus)} x {fit.gpus[0].name}: weights "
-        f"{format_bytes(budget.weights)} + engine {format_bytes(budget.overhead)} + KV "
-        f"cache, of {format_bytes(usable)} usable each "
-        f"({fit.utilization:g} of {format_bytes(budget.total)})"
-    )
-
-
-def _unused(gpu: Gpu, wishes: Wishes) -> str:
-    major, minor = gpu.compute_capability
-    if gpu.compute_capability < _OLDEST:
-        return (
-            f"{gpu.name}: compute capability {major}.{minor}; NVFP4 needs 7.5 in vLLM"
-        )
-    if not _has_memory(gpu):
-        return f"{gpu.name}: it does not say how much memory it has"
-    count = (wishes.tensor_parallel or 1) * _groups(wishes)
-    return f"{gpu.name}: there are fewer of its kind than the {count} asked for"

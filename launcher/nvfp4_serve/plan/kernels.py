@@ -18,7 +18,7 @@ from nvfp4_serve.plan.backends import (
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.plan.types import Kernel, Reason
-from nvfp4_serve.plan.wishes import Wishes
+from nvfp4_serve.plan.weights import Split
 from nvfp4_serve.recipe.backend_rules import BackendRules
 from nvfp4_serve.recipe.stock import Stock
 
@@ -50,17 +50,14 @@ class Kernels:
     compared: tuple[Kernel, ...] = ()
 
 
-def target_of(gpus: tuple[Gpu, ...], wishes: Wishes) -> Target:
+def target_of(gpus: tuple[Gpu, ...], split: Split) -> Target:
     """Return what kernels ask of the GPUs of a plan; all of them are alike."""
-    groups = (wishes.pipeline_parallel or 1) * (wishes.data_parallel or 1)
-    tensor_parallel = max(1, len(gpus) // groups)
-    spread = tensor_parallel * (wishes.data_parallel or 1) > 1
     return Target(
         compute_capability=gpus[0].compute_capability,
-        tensor_parallel=tensor_parallel,
+        tensor_parallel=split.tensor,
         # vLLM 0.32.0, fused_moe/config.py, FusedMoEParallelConfig.make: one GPU has
         # nothing to spread.
-        expert_parallel=bool(wishes.expert_parallel) and spread,
+        expert_parallel=split.experts and split.sharing_experts > 1,
         gpus=len(gpus),
         unified=gpus[0].integrated,
     )

@@ -14,12 +14,12 @@ from nvfp4_serve.plan.asked_backends import (
 from nvfp4_serve.plan.flags import asked_flags, check_flags
 from nvfp4_serve.plan.nested import read_nested
 from nvfp4_serve.plan.overlay import OVERRIDES, Overlaid, lay_over
+from nvfp4_serve.plan.parallel import check_wishes
 from nvfp4_serve.plan.recipes import take_recipe
 from nvfp4_serve.plan.surroundings import check_variables
 from nvfp4_serve.plan.told import Told, blamed, with_context
 from nvfp4_serve.plan.types import Request
-from nvfp4_serve.plan.widths import check_widths
-from nvfp4_serve.plan.wishes import Wishes, read_wishes
+from nvfp4_serve.plan.wishes import Wishes, read_wishes, settled
 from nvfp4_serve.recipe.knowledge import Knowledge
 
 #: The flags that decide on kernels, by the field of `AskedBackends`.
@@ -89,9 +89,9 @@ def listen(
     alone = None
     if told.recipe is not None:
         with blamed(told.recipe):
-            alone = _hear(layout, told.words, told.env, knowledge)
+            alone = _hear(layout, host, told.words, told.env, knowledge)
     words = (*told.words, *request.extra)
-    both = _hear(layout, words, told.env | dict(request.environment), knowledge)
+    both = _hear(layout, host, words, told.env | dict(request.environment), knowledge)
     both = replace(both, backends=replace(both.backends, by=_by(told)))
     if both.overlaid.extra != words:
         # The overlay's flag holds the keys that both gave.
@@ -111,15 +111,16 @@ def _by(told: Told) -> dict[str, tuple[str, str]]:
 
 def _hear(
     layout: Layout,
+    host: Host,
     words: tuple[str, ...],
     environment: Mapping[str, str],
     knowledge: Knowledge,
 ) -> Heard:
     spellings = knowledge.spellings
     asked = asked_flags(words, spellings)
-    wishes = read_wishes(words, spellings)
+    wishes = settled(read_wishes(words, spellings), on_gpu=bool(host.gpus))
     backends = read_asked_backends(words, spellings, environment, asked)
     check_refused(layout, backends, knowledge.rules)
     overlaid = lay_over(layout, words, wishes.quantization)
-    check_widths(layout, wishes)
+    check_wishes(layout, wishes)
     return Heard(asked, wishes, backends, overlaid)

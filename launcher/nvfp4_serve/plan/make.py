@@ -8,6 +8,7 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
+from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import Choice, user_reasons
 from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
 from nvfp4_serve.plan.listen import Said, listen
@@ -15,7 +16,7 @@ from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
-from nvfp4_serve.plan.wishes import Wishes
+from nvfp4_serve.plan.weights import Split
 from nvfp4_serve.recipe.knowledge import Knowledge
 
 
@@ -41,9 +42,12 @@ def make_plan(
     said = listen(layout, host, request, knowledge, engine)
     told, request = said.told, said.request
     check_scales(layout, on_gpu=bool(host.gpus))
+    sought = Asked(
+        layout, told.host, said.both.wishes, request.max_model_len, knowledge.rules
+    )
     with with_findings(told):
-        sized = _size(layout, told.host, request, said.both.wishes, said.both.asked)
-    kernels = _kernels(layout, sized.gpus, said, knowledge)
+        sized = _size(sought, request, said.both.asked)
+    kernels = _kernels(layout, sized, said, knowledge)
     choices = (*_decide(layout, said, sized, kernels), *said.both.overlaid.choices)
     reasons = (
         *adapter_reasons(layout, said.both.wishes.load_format),
@@ -85,27 +89,30 @@ def _decide(
     return tuple(choice for choice in every if choice.name not in taken)
 
 
+class _Sized(NamedTuple):
+    """What the machine decides."""
+
+    gpus: tuple[Gpu, ...]
+    split: Split
+    budget: Budget
+    budgets: tuple[Budget, ...]
+    longest: int | None
+    tokens: int | None
+    choices: tuple[Choice, ...]
+
+
 def _kernels(
-    layout: Layout, gpus: tuple[Gpu, ...], said: Said, knowledge: Knowledge
+    layout: Layout, sized: _Sized, said: Said, knowledge: Knowledge
 ) -> Kernels:
     """Return the kernels; a CPU has its own, and nothing to choose."""
-    if not gpus:
+    if not sized.gpus:
         return Kernels()
-    target = target_of(gpus, said.both.wishes)
+    target = target_of(sized.gpus, sized.split)
     data = (knowledge.rules, knowledge.auto)
     if said.recipe is not None and said.told.recipe is not None:
         with blamed(said.told.recipe):
             decide_kernels(layout, target, said.recipe.backends, *data)
     return decide_kernels(layout, target, said.both.backends, *data)
-
-
-class _Sized(NamedTuple):
-    """What the machine decides."""
-
-    gpus: tuple[Gpu, ...]
-    budget: Budget
-    longest: int | None
-    choices: tuple[Choice, ...]
 
 
 def _plan(
@@ -131,21 +138,29 @@ def _plan(
         budget=sized.budget,
         expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,
+        budgets=sized.budgets,
+        kv_cache_tokens=sized.tokens,
     )
 
 
-def _size(
-    layout: Layout,
-    host: Host,
-    request: Request,
-    wishes: Wishes,
-    asked: frozenset[str],
-) -> _Sized:
-    if host.gpus:
-        fit = cuda.size_cuda(layout, host, request, wishes)
-        return _Sized(fit.gpus, fit.budget, fit.longest, cuda.cuda_choices(fit))
-    budget, longest = cpu.size_cpu(layout, host, request, wishes)
-    return _Sized((), budget, longest, cpu.cpu_choices(host, budget, asked))
+def _size(sought: Asked, request: Request, asked: frozenset[str]) -> _Sized:
+    if sought.host.gpus:
+        chosen = cuda.size_cuda(sought)
+        return _Sized(
+            chosen.gpus,
+            chosen.split,
+            chosen.budget,
+            chosen.budgets,
+            # Where the bytes of a token are not known, a context is taken on trust.
+            chosen.longest or request.max_model_len,
+            chosen.tokens,
+            cuda.cuda_choices(sought, chosen),
+        )
+    fit = cpu.size_cpu(sought.layout, sought.host, request, sought.wishes)
+    choices = cpu.cpu_choices(sought.host, fit, asked)
+    return _Sized(
+        (), Split(), fit.budget, (fit.budget,), fit.longest, fit.tokens, choices
+    )
 
 
 def _mounts(layout: Layout) -> tuple[Mount, ...]:

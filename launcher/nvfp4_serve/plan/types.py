@@ -33,13 +33,37 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Where the memory goes, in bytes, for each GPU (or for the machine, on a CPU)."""
+    """Where the memory of one GPU goes, in bytes (or of the machine, on a CPU).
+
+    ``weights + overhead + kv_cache + free`` is ``total``.
+
+    Attributes:
+        usable: What the engine may take of ``total``.
+        replicated: Of ``weights``: what every GPU of the stage holds.
+        sharded: Of ``weights``: this GPU's share of the rest.
+        padded: Of ``weights``: what the engine adds while it loads.
+        context: Of ``overhead``: the driver's and the collectives' own.
+        activations: Of ``overhead``: the largest step.
+        graphs: Of ``overhead``: CUDA graphs.
+        repack: What loading takes beyond ``weights`` for a moment; the cache is made
+            after that.
+        device: The GPU's name, and what tells it from the others.
+    """
 
     total: int
     weights: int
     overhead: int
     kv_cache: int
     free: int
+    usable: int = 0
+    replicated: int = 0
+    sharded: int = 0
+    padded: int = 0
+    context: int = 0
+    activations: int = 0
+    graphs: int = 0
+    repack: int = 0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +140,13 @@ class Plan:
         mounts: Folders that the engine needs.
         bind: ``127.0.0.1:8000``.
         shm_bytes: Shared memory that a container must offer.
-        budget: Where the memory goes.
+        budget: Where the memory of the fullest GPU goes.
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        budgets: The same for each GPU, in the order of ``gpus``; on a CPU one.
+        kv_cache_tokens: Tokens that the KV cache holds in all, as the engine says
+            when it starts; None where that is not known here.
         kernels: What runs each part of the model on a GPU, beside stock vLLM's choice.
         ready: How long a start takes, where the recipe says so.
         findings: What a person should know of the plan itself: which recipe was not
@@ -141,6 +168,8 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    budgets: tuple[Budget, ...] = ()
+    kv_cache_tokens: int | None = None
     kernels: tuple[Kernel, ...] = ()
     ready: Ready | None = None
     findings: tuple[Finding, ...] = ()

@@ -1,7 +1,15 @@
 """Plan -> text."""
 
+from nvfp4_serve.render.budget import render_budget
 from nvfp4_serve.render.data import render_json
 from nvfp4_serve.render.kernels import kernel_lines
+from nvfp4_serve.render.page import render_page
 from nvfp4_serve.render.shell import render_shell
 
-__all__ = ["kernel_lines", "render_json", "render_shell"]
+__all__ = [
+    "kernel_lines",
+    "render_budget",
+    "render_json",
+    "render_page",
+    "render_shell",
+]
