@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.checkpoint.facts import read_facts_of
+from nvfp4_serve.checkpoint.types import Checkpoint, Layout
 from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -21,6 +22,7 @@ class Asked:
     model: str
     revision: str | None
     request: Request
+    checkpoint_facts: Path | None = None
 
 
 def model_arguments(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,6 +48,7 @@ def asked(context: click.Context) -> Asked:
             max_model_len=given["max_model_len"],
             extra=given["vllm_flags"],
         ),
+        checkpoint_facts=given.get("checkpoint_facts"),
     )
 
 
@@ -53,6 +56,13 @@ facts_option = click.option(
     "--facts",
     type=click.Path(path_type=Path),
     help="Take the machine that this file describes, not this one.",
+)
+
+checkpoint_facts_option = click.option(
+    "--checkpoint-facts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take MODEL as this file describes it; nothing is read of it or asked.",
 )
 
 _ARGUMENTS = (
@@ -76,9 +86,22 @@ def _layout_for(wanted: Asked) -> Layout:
     Raises:
         CheckpointError: It cannot be read, or must not be served.
     """
-    layout = read_layout(read_checkpoint(wanted.model, revision=wanted.revision))
+    layout = read_layout(
+        described(wanted.model, wanted.revision, wanted.checkpoint_facts)
+    )
     refuse(layout)
     return layout
+
+
+def described(model: str, revision: str | None, facts: Path | None) -> Checkpoint:
+    """Return the checkpoint as its files say, or as ``facts`` do.
+
+    Raises:
+        CheckpointError: It cannot be read, or the facts are not of this checkpoint.
+    """
+    if facts is None:
+        return read_checkpoint(model, revision=revision)
+    return read_facts_of(model, facts, revision=revision)
 
 
 def plan_for(wanted: Asked, host: Host) -> Plan:

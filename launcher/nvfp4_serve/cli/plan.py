@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.options import (
+    asked,
+    checkpoint_facts_option,
+    facts_option,
+    model_arguments,
+    plan_for,
+)
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.render import render_json, render_shell
@@ -16,6 +22,7 @@ from nvfp4_serve.units import format_bytes
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
 @facts_option
+@checkpoint_facts_option
 @click.pass_context
 def plan(
     context: click.Context, /, *, form: str | None, facts: Path | None, **_: object

@@ -7,7 +7,14 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.options import (
+    Asked,
+    asked,
+    checkpoint_facts_option,
+    facts_option,
+    model_arguments,
+    plan_for,
+)
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
@@ -51,6 +58,7 @@ _OUT_OF_REACH: Final = frozenset(
     help="How long the engine may take until its answers are right.",
 )
 @facts_option
+@checkpoint_facts_option
 @click.pass_context
 def serve(
     context: click.Context,
@@ -71,6 +79,7 @@ def serve(
         with signals.allowed():
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
+            _refuse_described(wanted)
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
@@ -87,6 +96,17 @@ def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
             f"The launcher cannot ask an engine with `{found[0]}` whether it is right.",
             fix="Leave it out, and put a reverse proxy in front for TLS; or run the "
             "words of `nvfp4-serve plan --shell` yourself.",
+        )
+
+
+def _refuse_described(wanted: Asked) -> None:
+    """Raise where the weights are known from a description only."""
+    if wanted.checkpoint_facts is not None:
+        raise UsageError(
+            f"`--checkpoint-facts {wanted.checkpoint_facts}` describes a checkpoint; "
+            "there are no weights in it to serve.",
+            fix=f"Leave it out: `nvfp4-serve serve {wanted.model}` reads the "
+            "checkpoint itself. `nvfp4-serve plan` takes a description.",
         )
 
 
