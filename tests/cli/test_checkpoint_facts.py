@@ -1,4 +1,4 @@
-"""A checkpoint that is not here: `inspect --facts`, and what `--checkpoint-facts` does."""
+"""A checkpoint that is not here: `inspect --facts`, and `--checkpoint-facts`."""
 
 import json
 import socket

@@ -47,6 +47,7 @@ def asked(context: click.Context) -> Asked:
             served_model_name=given["served_model_name"],
             max_model_len=given["max_model_len"],
             extra=given["vllm_flags"],
+            allowed=given["allow_known_bad"],
         ),
         checkpoint_facts=given.get("checkpoint_facts"),
     )
@@ -77,6 +78,12 @@ _ARGUMENTS = (
     ),
     click.option("--served-model-name", help="The name that requests give."),
     click.option("--max-model-len", type=click.IntRange(min=1), help="Tokens."),
+    click.option(
+        "--allow-known-bad",
+        multiple=True,
+        metavar="ID",
+        help="Go on although this row of the known-bad list holds.",
+    ),
 )
 
 

@@ -55,6 +55,9 @@ def _lines(made: Plan) -> list[str]:
         ("  free", format_bytes(budget.free)),
     ]
     lines = [f"{name:<11} {value}" for name, value in rows]
+    for finding in made.findings:
+        lines += ["", f"{finding.severity}: {finding.message} [{finding.id}]"]
+        lines += [f"  fix: {finding.fix}"]
     for reason in made.because:
         lines += ["", reason.flag, f"  {reason.why}", f"  source: {reason.source}"]
     return lines

@@ -82,6 +82,9 @@ def serve(
             _refuse_described(wanted)
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
+            for finding in plan.findings:
+                say(f"{finding.severity}: {finding.message} [{finding.id}]")
+                say(f"hint: {finding.fix}")
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")

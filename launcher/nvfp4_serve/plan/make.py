@@ -15,13 +15,16 @@ from nvfp4_serve.plan.flags import (
     check_flags,
     user_reasons,
 )
+from nvfp4_serve.plan.known_bad import check_known_bad
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.situation import Situation, read_flags
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
+from nvfp4_serve.recipe.known_bad import SHIPPED
 
 
 def make_plan(
@@ -41,6 +44,7 @@ def make_plan(
         UsageError: A flag of the user's cannot be passed on, or not for this layout.
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.
+        KnownBadError: It is known not to work, and the user did not allow it.
     """
     spellings = knowledge.spellings
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
@@ -68,11 +72,21 @@ def make_plan(
     )
     plan = _plan(layout, request, engine, sized, reasons)
     words = [word for choice in choices if choice.is_flag for word in choice.words]
-    return replace(
+    plan = replace(
         plan,
         argv=(layout.folder or layout.model, *words, *overlaid.extra),
         env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
     )
+    situation = Situation(
+        layout=layout,
+        host=host,
+        gpus=sized.gpus,
+        flags=read_flags(plan.argv[1:], spellings),
+        env=dict(plan.env),
+        versions=SHIPPED,
+    )
+    found = check_known_bad(knowledge.known_bad, situation, request.allowed)
+    return replace(plan, findings=(*plan.findings, *found))
 
 
 class _Sized(NamedTuple):

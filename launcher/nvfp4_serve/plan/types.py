@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+from nvfp4_serve.finding import Finding
+
 
 class Status(enum.StrEnum):
     """How a plan is known to be right, best first."""
@@ -70,6 +72,7 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        allowed: Rows of the known-bad list that are no reason to stop.
     """
 
     host: str = "127.0.0.1"
@@ -77,6 +80,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        findings: What a person should know of it.
     """
 
     recipe_id: str | None
@@ -114,3 +119,4 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    findings: tuple[Finding, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.known_bad import KnownBad, load_known_bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +13,11 @@ class Knowledge:
 
     Attributes:
         spellings: Every spelling that vLLM's parser takes, to the flag's name.
+        known_bad: What is known not to work.
     """
 
     spellings: Mapping[str, str]
+    known_bad: tuple[KnownBad, ...]
 
 
 def load_knowledge() -> Knowledge:
@@ -22,5 +25,6 @@ def load_knowledge() -> Knowledge:
 
     Raises:
         FileNotFoundError: The installation is broken.
+        RecipeError: One of them is wrong.
     """
-    return Knowledge(spellings=read_spellings())
+    return Knowledge(spellings=read_spellings(), known_bad=load_known_bad())
