@@ -42,10 +42,27 @@ def plan(host: str, *words: str) -> Result:
 def test_a_checkpoint_is_planned_from_its_facts_without_a_network() -> None:
     made = json.loads(plan("b300x8", "--json").stdout)
 
-    assert made["argv"][0] == MISSION
-    backend = made["argv"][made["argv"].index("--moe-backend") + 1]
-    assert backend == "flashinfer_trtllm"
-    overrides = json.loads(made["argv"][made["argv"].index("--hf-overrides") + 1])
+    argv = made["argv"]
+    assert argv[0] == MISSION
+    assert made["recipe_id"] == "deepseek-v4-pro-nvfp4-fp8-mtp/b300x8"
+    assert "--enable-expert-parallel" in argv
+    assert {
+        name: argv[argv.index(name) + 1]
+        for name in (
+            "--tensor-parallel-size",
+            "--moe-backend",
+            "--kv-cache-dtype",
+            "--block-size",
+        )
+    } == {
+        "--tensor-parallel-size": "8",
+        "--moe-backend": "flashinfer_trtllm",
+        "--kv-cache-dtype": "fp8",
+        "--block-size": "256",
+    }
+    draft = json.loads(argv[argv.index("--speculative-config") + 1])
+    assert draft == {"method": "mtp", "num_speculative_tokens": 1}
+    overrides = json.loads(argv[argv.index("--hf-overrides") + 1])
     assert overrides["quantization_config"]["ignore"] == ["mtp.*"]
 
 
@@ -53,6 +70,17 @@ def test_a_checkpoint_is_planned_from_its_facts_without_a_network() -> None:
 def test_what_does_not_fit_is_refused_from_its_facts_too() -> None:
     with pytest.raises(DoesNotFitError, match="does not fit"):
         plan("rtx-pro-6000x8")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_recipes_are_judged_from_its_facts_without_a_network() -> None:
+    judged = run(
+        "recipes", MISSION, "--checkpoint-facts", FACTS, "--json",
+        "--facts", DATA / "hosts/b300x8.json",
+    )  # fmt: skip
+
+    chosen = json.loads(judged.stdout)["chosen"]
+    assert chosen == "deepseek-v4-pro-nvfp4-fp8-mtp/b300x8"
 
 
 def test_what_was_constructed_says_so() -> None:

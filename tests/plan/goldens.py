@@ -3,7 +3,8 @@
     cd tests && ../.venv/bin/python -m plan.goldens
 
 One file for each checkpoint in ``tests/plan/golden``, one section for each machine of
-``tests/data/hosts``: the plan in short, or why there is none.
+``tests/data/hosts``: the plan in short, or why there is none. And one file with every
+recipe: the machines that it is for, and what the others lack.
 """
 
 import tempfile
@@ -22,9 +23,12 @@ from nvfp4_serve.finding import Severity
 from nvfp4_serve.host import Host, read_facts
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.plan.flags import grouped_words
+from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.knowledge import Knowledge, load_knowledge
+from nvfp4_serve.recipe.types import Recipe
 from nvfp4_serve.units import format_bytes
 
+RECIPES = "recipes"
 _TESTS = Path(__file__).parents[1]
 GOLDEN = _TESTS / "plan" / "golden"
 _FACTS = _TESTS / "data" / "checkpoints"
@@ -36,7 +40,8 @@ _LONGEST = 120
 def names() -> tuple[str, ...]:
     """Return the checkpoints that there are: real headers, and constructed facts."""
     headers = [path.parent.name for path in HEADERS.glob("*/model.header.json")]
-    return (*sorted(headers), *sorted(path.stem for path in _FACTS.glob("*.json")))
+    facts = [path.stem for path in _FACTS.glob("*.json")]
+    return (*sorted(headers), *sorted(facts), RECIPES)
 
 
 @cache
@@ -52,7 +57,9 @@ def _knowledge() -> Knowledge:
 
 
 def golden(name: str) -> str:
-    """Return the plans of one checkpoint on every machine."""
+    """Return the plans of one checkpoint on every machine, or every verdict."""
+    if name == RECIPES:
+        return "\n\n".join("\n".join(_verdicts(r)) for r in _knowledge().recipes) + "\n"
     layout = read_layout(_checkpoint(name))
     blocks = ["\n".join(_about(name, layout))]
     if layout.servable:
@@ -92,6 +99,21 @@ def _section(named_host: tuple[str, Host], layout: Layout) -> Iterator[str]:
         yield from _wrapped("  hint: ", error.fix)
         return
     yield from _plan(made)
+
+
+def _verdicts(recipe: Recipe) -> Iterator[str]:
+    """Yield where a recipe fits, and of the other machines what they lack."""
+    lacking: dict[str, list[str]] = {}
+    for name, host in hosts():
+        # A file that is called so describes one of two such machines.
+        nodes = 2 if name.endswith("x2-node") else 1
+        verdict = judge((recipe,), None, host, nodes=nodes)[0]
+        missed = ", ".join(reason.condition for reason in verdict.missed)
+        lacking.setdefault(missed, []).append(name)
+    yield f"# {recipe.id}, {recipe.status}, for {recipe.model_id}"
+    yield from _wrapped("  fits: ", ", ".join(lacking.pop("", ["none"])))
+    for missed, machines in sorted(lacking.items()):
+        yield from _wrapped(f"  {missed}: ", ", ".join(machines))
 
 
 def _plan(made: Plan) -> Iterator[str]:

@@ -12,5 +12,5 @@ def test_the_plans_of_a_checkpoint_are_the_golden_ones(name: str) -> None:
     assert golden(name) == written, "`make golden`, and review the difference"
 
 
-def test_every_golden_file_has_its_checkpoint() -> None:
+def test_every_golden_file_is_one_that_is_written() -> None:
     assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(names())

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
     "known-bad": ("known_bad", "List what is known not to work, and what to do."),
+    "recipes": ("recipes", "Say which recipes fit, and why the others do not."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),

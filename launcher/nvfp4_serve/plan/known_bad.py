@@ -5,14 +5,19 @@ What is not known never makes a row hold: the list must not cry wolf.
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
+from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import KnownBadError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.capability import capability_text
-from nvfp4_serve.plan.situation import Situation
-from nvfp4_serve.recipe.known_bad import Conditions, KnownBad, Words, words
+from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan.situation import Situation, read_flags
+from nvfp4_serve.plan.types import Plan, Request
+from nvfp4_serve.recipe.knowledge import Knowledge
+from nvfp4_serve.recipe.known_bad import SHIPPED, Conditions, KnownBad, Words, words
 from nvfp4_serve.recipe.ranges import is_range, number_in, version_in
 
 
@@ -44,11 +49,32 @@ def check_known_bad(
         Finding(
             f"known-bad:{row.id}",
             Severity.WARNING,
-            f"{row.symptom} (source: {row.source})",
+            f"{row.symptom} (known bad: {row.id}; source: {row.source})",
             row.instead,
         )
         for row in found
     )
+
+
+def hold_against(
+    plan: Plan, layout: Layout, host: Host, request: Request, knowledge: Knowledge
+) -> Plan:
+    """Return ``plan`` with what is known to go badly with it.
+
+    Raises:
+        KnownBadError: It is known not to work, and the user did not allow it.
+        UsageError: The user allowed something that is not in the list.
+    """
+    situation = Situation(
+        layout=layout,
+        host=host,
+        gpus=tuple(gpu for gpu in host.gpus if gpu.uuid in plan.gpus),
+        flags=read_flags(plan.argv[1:], knowledge.spellings),
+        env=dict(plan.env),
+        versions=SHIPPED,
+    )
+    found = check_known_bad(knowledge.known_bad, situation, request.allowed)
+    return replace(plan, findings=(*plan.findings, *found))
 
 
 def _check_ids(allowed: tuple[str, ...], known: set[str]) -> None:

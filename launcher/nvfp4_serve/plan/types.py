@@ -1,18 +1,11 @@
 """The Plan: everything needed to serve, and why. Values only."""
 
-import enum
 from dataclasses import dataclass
 
 from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.types import Ready, Status
 
-
-class Status(enum.StrEnum):
-    """How a plan is known to be right, best first."""
-
-    VERIFIED = "verified"
-    PORTED = "ported"
-    IMPORTED = "imported"
-    INFERRED = "inferred"
+__all__ = ["Budget", "Expect", "Mount", "Plan", "Ready", "Reason", "Request", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +66,8 @@ class Request:
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
         allowed: Rows of the known-bad list that are no reason to stop.
+        recipe: The id of the recipe to take; ``none``: rules alone; None: the best
+            that fits.
     """
 
     host: str = "127.0.0.1"
@@ -81,6 +76,7 @@ class Request:
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,10 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
-        findings: What a person should know of it.
+        ready: How long a start takes, where the recipe says so.
+        findings: What a person should know of the plan itself: which recipe was not
+            taken and why, which of its arguments were replaced.
+        notes: What the recipe says to people.
     """
 
     recipe_id: str | None
@@ -119,4 +118,6 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    ready: Ready | None = None
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()

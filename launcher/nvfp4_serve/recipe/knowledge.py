@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.known_bad import KnownBad, load_known_bad
+from nvfp4_serve.recipe.load import load_recipes
+from nvfp4_serve.recipe.types import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,18 +15,27 @@ class Knowledge:
 
     Attributes:
         spellings: Every spelling that vLLM's parser takes, to the flag's name.
+        recipes: Those that may be for the checkpoint at hand, or all.
         known_bad: What is known not to work.
     """
 
     spellings: Mapping[str, str]
+    recipes: tuple[Recipe, ...]
     known_bad: tuple[KnownBad, ...]
 
 
-def load_knowledge() -> Knowledge:
+def load_knowledge(recipes: tuple[Recipe, ...] | None = None) -> Knowledge:
     """Return what our data files say.
+
+    Args:
+        recipes: Those that were loaded already; None: load every one.
 
     Raises:
         FileNotFoundError: The installation is broken.
         RecipeError: One of them is wrong.
     """
-    return Knowledge(spellings=read_spellings(), known_bad=load_known_bad())
+    return Knowledge(
+        spellings=read_spellings(),
+        recipes=load_recipes() if recipes is None else recipes,
+        known_bad=load_known_bad(),
+    )
