@@ -44,6 +44,20 @@ def test_the_facts_of_every_real_export_say_all_that_its_files_say(
     assert read_layout(read_facts(file)) == read_layout(checkpoint)
 
 
+def test_names_with_strange_characters_survive(tmp_path: Path) -> None:
+    odd = {f"a\0b.{{x}}.experts.{n}.w*.weight": ("BF16", (2, 2)) for n in range(3)}
+    model = write_checkpoint(tmp_path / "model", modelopt_moe() | odd)
+    checkpoint = read_checkpoint(str(model))
+    file = tmp_path / "facts.json"
+
+    file.write_text(facts_text(checkpoint))
+
+    assert read_facts(file) == checkpoint
+    assert [g.members for g in read_facts(file).groups] == [
+        g.members for g in checkpoint.groups
+    ]
+
+
 def test_global_scales_that_are_no_numbers_survive(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path / "model", modelopt_moe())
     pairs = (ScalePair("a", "b", math.inf, 0.1), ScalePair("c", "d", math.nan, 1.0))

@@ -219,18 +219,15 @@ def _alike(names: Numbered) -> Iterator[tuple[str, list[str]]]:
         for place in range(len(first))
     )
     expert = next((p for p, name in enumerate(starred) if name == folded), None)
-    if expert is None:
+    if expert is None or "\0" in "".join(names.texts):
         yield from ((fold_expert(name), [name]) for name in names.names())
         return
-    stars = (*names.slots[:expert], ("*",), *names.slots[expert + 1 :])
-    for chosen in itertools.product(*stars):
-        yield (
-            names.name(chosen),
-            [
-                names.name((*chosen[:expert], number, *chosen[expert + 1 :]))
-                for number in names.slots[expert]
-            ],
-        )
+    numbers = list(map(str, names.slots[expert]))
+    # No text holds it, so what stands on either side of it is found.
+    marks = (*names.slots[:expert], ("\0",), *names.slots[expert + 1 :])
+    for chosen in itertools.product(*marks):
+        head, _, tail = names.name(chosen).partition("\0")
+        yield f"{head}*{tail}", [f"{head}{number}{tail}" for number in numbers]
 
 
 def _contradictions(facts: _Facts, groups: tuple[ModuleGroup, ...]) -> Iterator[str]:
