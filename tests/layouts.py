@@ -34,5 +34,5 @@ def layout(**changes: Any) -> Layout:
 
 def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Knowledge:
     """Return what the data files say: of flags ``spellings``, and else nothing."""
-    known = Knowledge(spellings=spellings or {}, recipes=(), known_bad=())
+    known = Knowledge(spellings=spellings or {}, flags={}, recipes=(), known_bad=())
     return replace(known, **changes)

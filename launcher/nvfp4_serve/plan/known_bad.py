@@ -13,6 +13,7 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import KnownBadError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.capability import capability_text
+from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.situation import Situation, read_flags
 from nvfp4_serve.plan.types import Plan, Request
@@ -59,7 +60,7 @@ def check_known_bad(
 def hold_against(
     plan: Plan, layout: Layout, host: Host, request: Request, knowledge: Knowledge
 ) -> Plan:
-    """Return ``plan`` with what is known to go badly with it.
+    """Return ``plan`` with what is wrong with the machine, and what goes badly with it.
 
     Raises:
         KnownBadError: It is known not to work, and the user did not allow it.
@@ -74,7 +75,20 @@ def hold_against(
         versions=SHIPPED,
     )
     found = check_known_bad(knowledge.known_bad, situation, request.allowed)
-    return replace(plan, findings=(*plan.findings, *found))
+    return replace(plan, findings=(*plan.findings, *_of_machine(host), *found))
+
+
+def _of_machine(host: Host) -> list[Finding]:
+    """Return what is wrong with the machine, so that no GPU is left out silently.
+
+    How containers are attached is nothing to an engine that runs in none, and that GPUs
+    are unlike is nothing to a plan that uses one kind.
+    """
+    return [
+        finding
+        for finding in host_findings(replace(host, container=None))
+        if finding.severity is not Severity.INFO and finding.id != "unlike-gpus"
+    ]
 
 
 def _check_ids(allowed: tuple[str, ...], known: set[str]) -> None:

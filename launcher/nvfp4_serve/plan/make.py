@@ -29,6 +29,7 @@ from nvfp4_serve.plan.recipes import (
 )
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
+from nvfp4_serve.plan.values import check_values
 from nvfp4_serve.plan.widths import check_widths
 from nvfp4_serve.plan.wishes import Wishes, read_wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
@@ -107,6 +108,7 @@ def _listen(
     """Return what is asked for; refuse what cannot be passed on."""
     spellings = knowledge.spellings
     check_flags(request.extra, spellings, engine)
+    check_values(request.extra, knowledge.flags, spellings)
     told = take_recipe(knowledge.recipes, layout, host, request, spellings)
     if told.recipe is not None:
         with blamed(told.recipe):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.flags import Flag, read_flags, read_spellings
 from nvfp4_serve.recipe.known_bad import KnownBad, load_known_bad
 from nvfp4_serve.recipe.load import load_recipes
 from nvfp4_serve.recipe.types import Recipe
@@ -15,11 +15,13 @@ class Knowledge:
 
     Attributes:
         spellings: Every spelling that vLLM's parser takes, to the flag's name.
+        flags: What the parser says of each flag, by its name.
         recipes: Those that may be for the checkpoint at hand, or all.
         known_bad: What is known not to work.
     """
 
     spellings: Mapping[str, str]
+    flags: Mapping[str, Flag]
     recipes: tuple[Recipe, ...]
     known_bad: tuple[KnownBad, ...]
 
@@ -36,6 +38,7 @@ def load_knowledge(recipes: tuple[Recipe, ...] | None = None) -> Knowledge:
     """
     return Knowledge(
         spellings=read_spellings(),
+        flags=read_flags(),
         recipes=load_recipes() if recipes is None else recipes,
         known_bad=load_known_bad(),
     )

@@ -1,0 +1,65 @@
+"""Values of the user's flags that the engine refuses, or that undo each other. Pure.
+
+vLLM's parser takes the last of two values without a word; who wrote both meant one.
+"""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from nvfp4_serve.errors import UsageError
+from nvfp4_serve.plan.flags import Spellings, flag_name, grouped_words
+from nvfp4_serve.recipe.flags import Flag
+
+
+def check_values(
+    words: tuple[str, ...], flags: Mapping[str, Flag], spellings: Spellings
+) -> None:
+    """Refuse words whose values contradict each other, or that the flag does not take.
+
+    Args:
+        words: Those after ``--``; every flag is one of ``spellings``.
+        flags: What the engine's parser says of each flag.
+        spellings: Every spelling of a flag to its name.
+
+    Raises:
+        UsageError: With all of them.
+    """
+    given: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for first, *rest in grouped_words(words):
+        head, equals, glued = first.partition("=")
+        name = spellings.get(flag_name(head), flag_name(head))
+        _, dot, key = head.partition(".")
+        text = " ".join([glued, *rest] if equals else rest)
+        said = f"{name}.{key}" if dot and head.startswith("--") else name
+        is_off = flag_name(head).startswith("--no-") and not text
+        given[said][text or ("off" if is_off else "on")] = None
+    faults = [
+        fault
+        for name, texts in given.items()
+        for fault in _faults(name, tuple(texts), flags.get(name))
+    ]
+    if faults:
+        raise UsageError(
+            "Flags after `--` cannot be passed on.",
+            evidence=tuple(faults),
+            fix="Give each flag once, with a value that it takes.",
+        )
+
+
+def _faults(name: str, texts: tuple[str, ...], flag: Flag | None) -> Iterator[str]:
+    if len(texts) > 1:
+        yield f"{name}: {' and '.join(texts)} contradict each other"
+    if flag is None or flag.takes_value != "one" or not flag.choices:
+        return
+    choices = {_plain(choice): choice for choice in flag.choices}
+    for text in texts:
+        if _plain(text) not in choices:
+            near = difflib.get_close_matches(_plain(text), choices, n=1)
+            meant = f"; did you mean `{choices[near[0]]}`?" if near else ""
+            yield f"{name}: it does not take {text!r}{meant}"
+
+
+def _plain(text: str) -> str:
+    """Return the text as vLLM compares it: ``flashinfer-trtllm`` is the same."""
+    return text.casefold().replace("-", "_")
