@@ -1,4 +1,4 @@
-"""For each row of the known-bad list, one situation that somebody was in."""
+"""For each row of the known-bad list, a case of somebody's."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from hosts import cpu_host, gpu
 from layouts import layout
 from nvfp4_serve.host.types import Fabric
-from nvfp4_serve.plan.situation import Situation, read_flags
+from nvfp4_serve.plan.case import Case, read_flags
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.known_bad import SHIPPED
 from nvfp4_serve.units import GIB
@@ -16,7 +16,7 @@ SPELLINGS = read_spellings()
 
 @dataclass(frozen=True)
 class Example:
-    """A situation, in few words. ``words`` are what follows `vllm serve MODEL`."""
+    """A case, in few words. ``words`` are what follows `vllm serve MODEL`."""
 
     words: str = ""
     model: str = "nvidia/Some-Model-NVFP4"
@@ -38,7 +38,7 @@ class Example:
     env: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def situation(self) -> Situation:
+    def case(self) -> Case:
         """Return it as the plan knows it."""
         one = gpu(
             capability=self.capability,
@@ -51,7 +51,7 @@ class Example:
             fabric=self.fabric,
             mig_parent="GPU-1" if self.mig else None,
         )
-        return Situation(
+        return Case(
             layout=layout(
                 model=self.model,
                 folder=None,
@@ -72,7 +72,7 @@ class Example:
 
 
 def gb10(words: str = "", **changes: Any) -> Example:
-    """Return a situation on one GB10."""
+    """Return a case on one GB10."""
     return replace(
         Example(words, capability=(12, 1), unified=True, nvlinks=0, cpu="aarch64"),
         **changes,
@@ -80,12 +80,12 @@ def gb10(words: str = "", **changes: Any) -> Example:
 
 
 def rtx_pro(words: str = "", **changes: Any) -> Example:
-    """Return a situation on RTX PRO 6000."""
+    """Return a case on RTX PRO 6000."""
     return replace(Example(words, capability=(12, 0), nvlinks=0), **changes)
 
 
 def deepseek_v4(words: str = "", **changes: Any) -> Example:
-    """Return a situation with a DeepSeek-V4 whose experts are NVFP4."""
+    """Return a case with a DeepSeek-V4 whose experts are NVFP4."""
     return replace(
         Example(
             words,
@@ -155,7 +155,8 @@ EXAMPLES: dict[str, Example] = {
     "nvfp4-kv-sm12x-vllm-0.31": gb10(
         "--kv-cache-dtype nvfp4_ds_mla", versions={"vllm": "0.31.0"}
     ),
-    "cpu-offload-nvfp4": rtx_pro("--cpu-offload-gb 10"),
+    "cpu-offload-nvfp4": rtx_pro("--cpu-offload-gb 5", versions={"vllm": "0.18.2"}),
+    "cpu-offload-ignored": rtx_pro("--cpu-offload-gb 10"),
     "sleep-mode-gb10": gb10("--enable-sleep-mode"),
     "sleep-mode-16-gib": rtx_pro("--enable-sleep-mode", memory=16),
     "hybrid-prefix-cache-speculation": gb10(
@@ -252,7 +253,7 @@ def without(words: str, flag: str) -> str:
     return f"{text} {OTHER_FLAGS[flag]}".strip()
 
 
-#: For every other condition, the same situation where it does not hold.
+#: For every other condition, the same case where it does not hold.
 OTHERS: dict[str, dict[str, Any]] = {
     "model": {"model": "nvidia/Another-Model-NVFP4"},
     "layout": {"layout": "unquantized"},
@@ -272,7 +273,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def neighbours(example: Example, condition: str, value: Any) -> list[Example]:
-    """Return situations that differ from ``example`` in one condition."""
+    """Return cases that differ from ``example`` in one condition."""
     if condition == "flags":
         return [replace(example, words=without(example.words, f)) for f in value]
     if condition == "env":

@@ -10,8 +10,8 @@ from layouts import knowledge, layout
 from nvfp4_serve.errors import KnownBadError, RecipeError, UsageError
 from nvfp4_serve.finding import Severity
 from nvfp4_serve.plan import Request, make_plan
+from nvfp4_serve.plan.case import Case, read_flags
 from nvfp4_serve.plan.known_bad import check_known_bad, holding
-from nvfp4_serve.plan.situation import Situation, read_flags
 from nvfp4_serve.recipe.knowledge import Knowledge
 from nvfp4_serve.recipe.known_bad import SHIPPED, load_known_bad
 from nvfp4_serve.recipe.ranges import number_in, version_in
@@ -21,8 +21,8 @@ TOP = Path(__file__).parents[2]
 ROWS = {row.id: row for row in load_known_bad()}
 
 
-def ids(situation: Situation) -> list[str]:
-    return [row.id for row in holding(ROWS.values(), situation)]
+def ids(case: Case) -> list[str]:
+    return [row.id for row in holding(ROWS.values(), case)]
 
 
 def test_every_row_has_an_example() -> None:
@@ -32,7 +32,7 @@ def test_every_row_has_an_example() -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_holds_where_somebody_saw_it(name: str) -> None:
-    assert name in ids(EXAMPLES[name].situation())
+    assert name in ids(EXAMPLES[name].case())
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -41,7 +41,7 @@ def test_a_row_does_not_hold_where_one_of_its_conditions_does_not(name: str) -> 
 
     for condition, value in conditions.items():
         for neighbour in neighbours(EXAMPLES[name], condition, value):
-            assert name not in ids(neighbour.situation()), (condition, neighbour)
+            assert name not in ids(neighbour.case()), (condition, neighbour)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_a_row_does_not_hold_where_one_of_its_conditions_does_not(name: str) -> 
     ],
 )
 def test_what_is_plainly_right_is_not_warned_of(example: Example) -> None:
-    assert ids(example.situation()) == []
+    assert ids(example.case()) == []
 
 
 def test_what_is_not_known_makes_no_row_hold() -> None:
-    assert ids(Situation()) == []
+    assert ids(Case()) == []
 
 
 def test_a_folder_is_known_by_its_owner_and_not_by_its_name() -> None:
@@ -71,9 +71,9 @@ def test_a_folder_is_known_by_its_owner_and_not_by_its_name() -> None:
     cache = "/cache/models--LibertAIDAI--GLM-5.3-Flash-NVFP4/snapshots/abc"
     cached = replace(bad, folder=cache)
 
-    assert ids(Situation(layout=bad)) == []
-    assert ids(Situation(layout=owned)) == ["glm-5.3-flash-libertaidai"]
-    assert ids(Situation(layout=cached)) == ["glm-5.3-flash-libertaidai"]
+    assert ids(Case(layout=bad)) == []
+    assert ids(Case(layout=owned)) == ["glm-5.3-flash-libertaidai"]
+    assert ids(Case(layout=cached)) == ["glm-5.3-flash-libertaidai"]
 
 
 def our_knowledge() -> Knowledge:
@@ -118,14 +118,14 @@ def test_several_refusals_are_told_together() -> None:
     both = replace(example, words=f"{example.words} --enable-sleep-mode")
 
     with pytest.raises(KnownBadError, match="2 things") as caught:
-        check_known_bad(tuple(ROWS.values()), both.situation(), ())
+        check_known_bad(tuple(ROWS.values()), both.case(), ())
 
     assert len(caught.value.evidence) == 2
 
 
 def test_a_misspelt_row_cannot_be_allowed() -> None:
     with pytest.raises(UsageError, match="did you mean `mig-parent`"):
-        check_known_bad(tuple(ROWS.values()), Situation(), ("mig-parents",))
+        check_known_bad(tuple(ROWS.values()), Case(), ("mig-parents",))
 
 
 def test_the_versions_that_we_ship_are_those_that_are_pinned() -> None:

@@ -10,7 +10,6 @@ from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.options import (
     Asked,
     asked,
-    checkpoint_facts_option,
     facts_option,
     model_arguments,
     plan_for,
@@ -58,7 +57,9 @@ _OUT_OF_REACH: Final = frozenset(
     f"[default: {_READY_TIMEOUT:g}, or twice what the recipe says]",
 )
 @facts_option
-@checkpoint_facts_option
+@click.option(
+    "--checkpoint-facts", type=click.Path(path_type=Path), hidden=True
+)  # Refused, with the reason.
 @click.pass_context
 def serve(
     context: click.Context,

@@ -15,26 +15,26 @@ from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.host.types import Host
-from nvfp4_serve.plan.situation import Situation, read_flags
+from nvfp4_serve.plan.case import Case, read_flags
 from nvfp4_serve.plan.types import Plan, Request
 from nvfp4_serve.recipe.knowledge import Knowledge
 from nvfp4_serve.recipe.known_bad import SHIPPED, Conditions, KnownBad, Words, words
 from nvfp4_serve.recipe.ranges import is_range, number_in, version_in
 
 
-def holding(rows: Iterable[KnownBad], situation: Situation) -> tuple[KnownBad, ...]:
-    """Return the rows that hold in ``situation``."""
-    return tuple(row for row in rows if _holds(row.when, situation))
+def holding(rows: Iterable[KnownBad], case: Case) -> tuple[KnownBad, ...]:
+    """Return the rows that hold in ``case``."""
+    return tuple(row for row in rows if _holds(row.when, case))
 
 
 def check_known_bad(
-    rows: tuple[KnownBad, ...], situation: Situation, allowed: tuple[str, ...]
+    rows: tuple[KnownBad, ...], case: Case, allowed: tuple[str, ...]
 ) -> tuple[Finding, ...]:
     """Return what is to be said of the rows that hold; refuse what they refuse.
 
     Args:
         rows: The list.
-        situation: What would run.
+        case: What would run, and on what.
         allowed: Ids of rows that the user knows of and wants not to be stopped by.
 
     Raises:
@@ -42,7 +42,7 @@ def check_known_bad(
         UsageError: There is no row of an id in ``allowed``.
     """
     _check_ids(allowed, {row.id for row in rows})
-    found = holding(rows, situation)
+    found = holding(rows, case)
     refused = [r for r in found if r.severity == "refuse" and r.id not in allowed]
     if refused:
         raise _error(refused)
@@ -66,7 +66,7 @@ def hold_against(
         KnownBadError: It is known not to work, and the user did not allow it.
         UsageError: The user allowed something that is not in the list.
     """
-    situation = Situation(
+    case = Case(
         layout=layout,
         host=host,
         gpus=tuple(gpu for gpu in host.gpus if gpu.uuid in plan.gpus),
@@ -74,7 +74,7 @@ def hold_against(
         env=dict(plan.env),
         versions=SHIPPED,
     )
-    found = check_known_bad(knowledge.known_bad, situation, request.allowed)
+    found = check_known_bad(knowledge.known_bad, case, request.allowed)
     return replace(plan, findings=(*plan.findings, *_of_machine(host), *found))
 
 
@@ -119,7 +119,7 @@ def _error(refused: list[KnownBad]) -> KnownBadError:
     )
 
 
-def _holds(when: Conditions, now: Situation) -> bool:
+def _holds(when: Conditions, now: Case) -> bool:
     return (
         all(test(when, now) for test in _TESTS)
         and _values_hold(when.flags, now.flags)
@@ -127,7 +127,7 @@ def _holds(when: Conditions, now: Situation) -> bool:
     )
 
 
-def _is_checkpoint(when: Conditions, now: Situation) -> bool:
+def _is_checkpoint(when: Conditions, now: Case) -> bool:
     layout = now.layout
     if layout is None:
         asked = (when.model, when.revision, when.layout, when.architecture)
@@ -145,7 +145,7 @@ def _is_checkpoint(when: Conditions, now: Situation) -> bool:
     )
 
 
-def _are_gpus(when: Conditions, now: Situation) -> bool:
+def _are_gpus(when: Conditions, now: Case) -> bool:
     gpus = now.gpus
     return (
         _one_of(
@@ -161,7 +161,7 @@ def _are_gpus(when: Conditions, now: Situation) -> bool:
     )
 
 
-def _is_machine(when: Conditions, now: Situation) -> bool:
+def _is_machine(when: Conditions, now: Case) -> bool:
     host = now.host
     if host is None:
         asked = (when.wsl, when.cpu, when.driver, when.cuda_driver)
@@ -176,7 +176,7 @@ def _is_machine(when: Conditions, now: Situation) -> bool:
     )
 
 
-def _is_engine(when: Conditions, now: Situation) -> bool:
+def _is_engine(when: Conditions, now: Case) -> bool:
     return (
         _version(when.vllm, now.versions.get("vllm"))
         and _version(when.flashinfer, now.versions.get("flashinfer"))
@@ -186,7 +186,7 @@ def _is_engine(when: Conditions, now: Situation) -> bool:
     )
 
 
-_TESTS: Final[tuple[Callable[[Conditions, Situation], bool], ...]] = (
+_TESTS: Final[tuple[Callable[[Conditions, Case], bool], ...]] = (
     _is_checkpoint,
     _are_gpus,
     _is_machine,
@@ -194,7 +194,7 @@ _TESTS: Final[tuple[Callable[[Conditions, Situation], bool], ...]] = (
 )
 
 
-def _memory(now: Situation) -> int | None:
+def _memory(now: Case) -> int | None:
     if not now.gpus:
         return None
     if now.gpus[0].integrated:
@@ -202,7 +202,7 @@ def _memory(now: Situation) -> int | None:
     return now.gpus[0].memory_total
 
 
-def _linked(now: Situation) -> bool | None:
+def _linked(now: Case) -> bool | None:
     """Return whether the GPUs are linked; None: there is one, or it is not known."""
     links = [gpu.nvlinks_active for gpu in now.gpus]
     if len(links) < 2 or None in links:

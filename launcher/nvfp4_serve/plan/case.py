@@ -11,7 +11,7 @@ from nvfp4_serve.plan.flags import Spellings, flag_name, grouped_words
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Case:
     """What would run, on what, and how. What is None is not known.
 
     Attributes:
