@@ -71,7 +71,7 @@ def hold_against(
         host=host,
         gpus=tuple(gpu for gpu in host.gpus if gpu.uuid in plan.gpus),
         flags=read_flags(plan.argv[1:], knowledge.spellings),
-        env=dict(plan.env),
+        env=dict(request.environment) | dict(plan.env),
         versions=SHIPPED,
     )
     found = check_known_bad(knowledge.known_bad, case, request.allowed)
