@@ -6,10 +6,13 @@ vLLM's parser takes the last of two values without a word; who wrote both meant 
 import difflib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan.flags import Spellings, flag_name, grouped_words
 from nvfp4_serve.recipe.flags import Flag
+
+_FIX: Final = "Give each flag once, with a value that it takes."
 
 
 def check_values(
@@ -39,25 +42,32 @@ def check_values(
         for name, texts in given.items()
         for fault in _faults(name, tuple(texts), flags.get(name))
     ]
+    if len(faults) == 1:
+        raise UsageError(faults[0][0], evidence=(faults[0][1],), fix=_FIX)
     if faults:
         raise UsageError(
-            "Flags after `--` cannot be passed on.",
-            evidence=tuple(faults),
-            fix="Give each flag once, with a value that it takes.",
+            f"{len(faults)} flags after `--` cannot be passed on.",
+            evidence=tuple(f"{problem} {more}" for problem, more in faults),
+            fix=_FIX,
         )
 
 
-def _faults(name: str, texts: tuple[str, ...], flag: Flag | None) -> Iterator[str]:
+def _faults(
+    name: str, texts: tuple[str, ...], flag: Flag | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong, and what more is to be said of it."""
     if len(texts) > 1:
-        yield f"{name}: {' and '.join(texts)} contradict each other"
+        given = " and ".join(map(repr, texts))
+        yield f"`{name}` is given as {given}.", "vLLM would take the last of them."
     if flag is None or flag.takes_value != "one" or not flag.choices:
         return
     choices = {_plain(choice): choice for choice in flag.choices}
     for text in texts:
         if _plain(text) not in choices:
             near = difflib.get_close_matches(_plain(text), choices, n=1)
-            meant = f"; did you mean `{choices[near[0]]}`?" if near else ""
-            yield f"{name}: it does not take {text!r}{meant}"
+            meant = f"did you mean `{choices[near[0]]}`?" if near else None
+            takes = f"it takes {', '.join(flag.choices)}"
+            yield f"`{name}` does not take {text!r}.", meant or takes
 
 
 def _plain(text: str) -> str:
