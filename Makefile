@@ -65,6 +65,9 @@ requirements: setup ## pin the packages of every environment, with hashes
 example: setup ## make the example again, with real ModelOpt; five minutes
 	"$$($(BIN)/python tests/twins/environments.py quantizer)" examples/make_sonnet.py
 
+golden: setup ## write the golden plans again: every checkpoint on every machine
+	cd tests && ../$(BIN)/python -m plan.goldens
+
 docs: setup ## write the reference pages from the program
 	$(BIN)/python docs/make_reference.py
 
@@ -83,4 +86,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto
+.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto golden

@@ -24,6 +24,7 @@ def main() -> int:
     benchmarks = {
         "inspect_speed": (),
         "startup": (),
+        "plan_speed": (),
         "launcher_overhead": (),
         "repair_speed": (),
         "cpu_tokens": tokens,

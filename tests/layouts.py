@@ -71,9 +71,11 @@ def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Kno
     """Return what the data files say: of flags ``spellings``, and else nothing."""
     nothing = Knowledge(
         spellings=spellings or {},
+        flags={},
         rules=BackendRules(vllm=VLLM_VERSION, rows=()),
         auto=Stock(vllm=VLLM_VERSION),
         recipes=(),
+        known_bad=(),
         variables=Variables(vllm=VLLM_VERSION, known=frozenset(), removed={}),
     )
     return replace(nothing, **changes)

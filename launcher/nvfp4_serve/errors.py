@@ -7,6 +7,7 @@ ServeError
  ├── RecipeError       30   a recipe is wrong
  ├── UndecidedError    31   no recipe, and the rules cannot decide
  ├── DoesNotFitError   40   the plan does not fit this machine
+ ├── KnownBadError     41   what is planned is known not to work
  ├── EngineError       50   the engine cannot be installed, started or stopped
  ├── NotRightError     51   the engine started, and its answers are not right
  ├── PatchError        60   a patch does not apply, or the tree is not what it should be
@@ -29,6 +30,7 @@ class ExitCode(enum.IntEnum):
     RECIPE = 30
     UNDECIDED = 31
     DOES_NOT_FIT = 40
+    KNOWN_BAD = 41
     ENGINE = 50
     NOT_RIGHT = 51
     PATCH = 60
@@ -90,6 +92,12 @@ class DoesNotFitError(ServeError):
     """The plan does not fit this machine; the message carries the arithmetic."""
 
     exit_code = ExitCode.DOES_NOT_FIT
+
+
+class KnownBadError(ServeError):
+    """What is planned is known not to work; the message says who saw it."""
+
+    exit_code = ExitCode.KNOWN_BAD
 
 
 class EngineError(ServeError):

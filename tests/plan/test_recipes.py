@@ -31,7 +31,7 @@ EXPERTS = Experts(
 )
 QWEN3 = layout(model=FOLDER, folder=FOLDER, experts=EXPERTS)
 HOST = gpu_host(gpu(0), gpu(1))
-KNOWN = load_knowledge(())
+KNOWN = replace(load_knowledge(()), known_bad=())
 HEADERS = {"layouts": ["modelopt-per-expert"]}
 
 
@@ -393,7 +393,7 @@ MISSION = layout(
     schemes={"attention": "FP8_BLOCK", "routed_experts": "NVFP4", "mtp": "MXFP4"},
     weight_bytes=913_061_485_688,
     max_position_embeddings=1_048_576,
-    attention=None,
+    kv=None,
     attention_heads=128,
 )
 OURS = replace(KNOWN, recipes=load_recipes())

@@ -62,7 +62,7 @@ def test_every_layer_that_is_cut_along_its_input_counts(name: str) -> None:
 def test_expert_parallelism_leaves_experts_whole() -> None:
     assert len(plan(FOUR, "--tensor-parallel-size", "4", EP).gpus) == 4
     with pytest.raises(DoesNotFitError):
-        plan(FOUR, "--tensor-parallel-size", "4", EP, "--no-enable-expert-parallel")
+        plan(FOUR, "--tensor-parallel-size", "4", "--no-enable-expert-parallel")
 
 
 def test_the_plan_takes_no_number_that_would_cut_a_block() -> None:

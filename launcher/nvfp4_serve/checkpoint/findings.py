@@ -163,7 +163,19 @@ def _unclaimed_kv_scales(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _constructed(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.checkpoint.constructed:
+        yield Finding(
+            "constructed-facts",
+            Severity.INFO,
+            "Nobody read the files of this checkpoint: what is said of it was "
+            "constructed from what is published.",
+            "`nvfp4-serve inspect MODEL` without `--checkpoint-facts` reads the files.",
+        )
+
+
 _CHECKS: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
+    _constructed,
     _destroyed_scales,
     _refused_names,
     _renamed,

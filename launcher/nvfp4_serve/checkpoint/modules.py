@@ -27,7 +27,10 @@ _BY_PART: Final = (
     ("attention", re.compile(r"\.(\w*attn|\w*attention)(\.|$)")),
     ("mlp", re.compile(r"\.(mlp|ffn|feed_forward|block_sparse_moe|moe)(\.|$)")),
     ("lm_head", re.compile(r"(^|\.)(lm_head|head|output_head)$")),
-    ("embeddings", re.compile(r"(^|\.)(embed_tokens\w*|embed|wte|word_embeddings)$")),
+    (
+        "embeddings",
+        re.compile(r"(^|\.)(embed_tokens\w*|embed|embeddings?|wte|word_embeddings)$"),
+    ),
 )
 #: Mamba and attention share the name ``mixer`` in Nemotron-H; these are attention's.
 _MIXER_ATTENTION: Final = re.compile(r"\.mixer\.([qkvo]_proj)$")

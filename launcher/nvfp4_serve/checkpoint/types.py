@@ -144,6 +144,8 @@ class Checkpoint:
         notes: What was noticed while reading and is no reason to stop.
         scale_pairs: Some of the global scales of a local checkpoint; None where the
             values cannot be read.
+        constructed: Where the description is from, when nobody read the files; empty:
+            they were read.
     """
 
     model: str
@@ -154,6 +156,7 @@ class Checkpoint:
     groups: tuple[ModuleGroup, ...]
     notes: tuple[Finding, ...]
     scale_pairs: tuple[ScalePair, ...] | None = None
+    constructed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

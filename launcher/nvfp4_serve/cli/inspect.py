@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
-from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
+from nvfp4_serve.checkpoint import layout_json, read_layout
+from nvfp4_serve.checkpoint.facts_text import facts_text
 from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.cli.options import checkpoint_facts_option, described
 from nvfp4_serve.errors import ExitCode
 from nvfp4_serve.finding import Finding
 from nvfp4_serve.units import format_bytes, format_count
@@ -14,19 +17,37 @@ from nvfp4_serve.units import format_bytes, format_count
 
 @click.command("inspect")
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "form", flag_value="json", help="Print one JSON object.")
+@click.option(
+    "--facts",
+    "form",
+    flag_value="facts",
+    help="Print what was read, for `--checkpoint-facts`.",
+)
 @click.option("--revision", help="Branch, tag or commit on the Hub.")
+@checkpoint_facts_option
 @click.pass_context
 def inspect(
-    context: click.Context, model: str, *, as_json: bool, revision: str | None
+    context: click.Context,
+    model: str,
+    *,
+    form: str | None,
+    revision: str | None,
+    checkpoint_facts: Path | None,
 ) -> None:
     """Say how MODEL, a folder or a Hub id, stores its weights.
 
     Reads the configs and the headers of the shards, never a weight. Ends with 10 if
     something was found that forbids serving it.
+
+    `--facts` prints all that was read, in some tens of KiB: with it, a plan for this
+    checkpoint is made where the checkpoint is not.
     """
-    layout = read_layout(read_checkpoint(model, revision=revision))
-    if as_json:
+    checkpoint = described(model, revision, checkpoint_facts)
+    layout = read_layout(checkpoint)
+    if form == "facts":
+        click.echo(facts_text(checkpoint))
+    elif form == "json":
         click.echo(json.dumps(layout_json(layout), indent=2))
     else:
         click.echo("\n".join(_lines(layout)))

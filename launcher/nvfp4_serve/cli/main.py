@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "repair": ("repair", "Write a checkpoint again, in the layout that loaders know."),
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
+    "known-bad": ("known_bad", "List what is known not to work, and what to do."),
     "recipes": ("recipes", "Say which recipes fit, and why the others do not."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
@@ -40,7 +41,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"nvfp4_serve.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(

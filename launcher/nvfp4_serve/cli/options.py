@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.checkpoint.facts import read_facts_of
+from nvfp4_serve.checkpoint.types import Checkpoint, Layout
 from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -26,6 +27,7 @@ class Asked:
     model: str
     revision: str | None
     request: Request
+    checkpoint_facts: Path | None = None
 
 
 def model_arguments(command: Callable[..., None]) -> Callable[..., None]:
@@ -50,9 +52,11 @@ def asked(context: click.Context) -> Asked:
             served_model_name=given["served_model_name"],
             max_model_len=given["max_model_len"],
             extra=given["vllm_flags"],
+            allowed=given["allow_known_bad"],
             recipe=given["recipe"],
             environment=_inherited(os.environ),
         ),
+        checkpoint_facts=given.get("checkpoint_facts"),
     )
 
 
@@ -75,6 +79,13 @@ facts_option = click.option(
     help="Take the machine that this file describes, not this one.",
 )
 
+checkpoint_facts_option = click.option(
+    "--checkpoint-facts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take MODEL as this file describes it; nothing is read of it or asked.",
+)
+
 _ARGUMENTS = (
     click.argument("model"),
     click.argument("vllm_flags", nargs=-1, type=click.UNPROCESSED),
@@ -87,6 +98,12 @@ _ARGUMENTS = (
     ),
     click.option("--served-model-name", help="The name that requests give."),
     click.option("--max-model-len", type=click.IntRange(min=1), help="Tokens."),
+    click.option(
+        "--allow-known-bad",
+        multiple=True,
+        metavar="ID",
+        help="Go on although this row of the known-bad list holds.",
+    ),
     click.option(
         "--recipe",
         metavar="ID|none",
@@ -101,9 +118,22 @@ def _layout_for(wanted: Asked) -> Layout:
     Raises:
         CheckpointError: It cannot be read, or must not be served.
     """
-    layout = read_layout(read_checkpoint(wanted.model, revision=wanted.revision))
+    layout = read_layout(
+        described(wanted.model, wanted.revision, wanted.checkpoint_facts)
+    )
     refuse(layout)
     return layout
+
+
+def described(model: str, revision: str | None, facts: Path | None) -> Checkpoint:
+    """Return the checkpoint as its files say, or as ``facts`` do.
+
+    Raises:
+        CheckpointError: It cannot be read, or the facts are not of this checkpoint.
+    """
+    if facts is None:
+        return read_checkpoint(model, revision=revision)
+    return read_facts_of(model, facts, revision=revision)
 
 
 def plan_for(wanted: Asked, host: Host) -> Plan:

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import click
 
-from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.options import (
+    asked,
+    checkpoint_facts_option,
+    facts_option,
+    model_arguments,
+    plan_for,
+)
 from nvfp4_serve.cli.report import ready_text
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import detect_host, read_facts
@@ -34,6 +40,7 @@ from nvfp4_serve.render import (
     help="Print the kernels beside those that stock vLLM would take.",
 )
 @facts_option
+@checkpoint_facts_option
 @click.pass_context
 def plan(
     context: click.Context,

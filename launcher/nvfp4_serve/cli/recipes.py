@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from nvfp4_serve.checkpoint import read_checkpoint, read_layout
+from nvfp4_serve.checkpoint import read_layout
 from nvfp4_serve.checkpoint.types import Layout
-from nvfp4_serve.cli.options import facts_option
+from nvfp4_serve.cli.options import checkpoint_facts_option, described, facts_option
 from nvfp4_serve.cli.recipe_check import check_recipes
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import Host, detect_host, read_facts
@@ -23,6 +23,7 @@ from nvfp4_serve.recipe.types import Reason, Recipe, Verdict
 @click.command()
 @click.argument("words", nargs=-1, metavar="[MODEL | FILE...]")
 @facts_option
+@checkpoint_facts_option
 @click.option(
     "--nodes",
     type=click.IntRange(1, 1024),
@@ -61,7 +62,10 @@ def recipes(context: click.Context, /, **_: object) -> None:
         verdicts = judge(load_recipes(), None, host, nodes=given["nodes"])
         _print_table(verdicts, every=given["every"], as_json=given["as_json"])
         return
-    layout = None if given["by_name"] else _layout(model, given["revision"])
+    layout = None
+    if not given["by_name"]:
+        files = described(model, given["revision"], given["checkpoint_facts"])
+        layout = read_layout(files)
     _print_model(
         _judge(model, layout, host, given["nodes"]),
         every=given["every"],
@@ -76,10 +80,6 @@ def _model(words: tuple[str, ...]) -> str | None:
             fix="Give one; several FILEs go with `--check`.",
         )
     return words[0] if words else None
-
-
-def _layout(model: str, revision: str | None) -> Layout:
-    return read_layout(read_checkpoint(model, revision=revision))
 
 
 class _Judged:

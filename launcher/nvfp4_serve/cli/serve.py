@@ -7,7 +7,13 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli.interrupts import interrupts
-from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.options import (
+    Asked,
+    asked,
+    facts_option,
+    model_arguments,
+    plan_for,
+)
 from nvfp4_serve.cli.report import warn_of_plan
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
@@ -51,6 +57,9 @@ _OUT_OF_REACH: Final = frozenset(
     f"[default: {_READY_TIMEOUT:g}, or twice what the recipe says]",
 )
 @facts_option
+@click.option(
+    "--checkpoint-facts", type=click.Path(path_type=Path), hidden=True
+)  # Refused, with the reason.
 @click.pass_context
 def serve(
     context: click.Context,
@@ -71,6 +80,7 @@ def serve(
         with signals.allowed():
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
+            _refuse_described(wanted)
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
             warn_of_plan(plan)
@@ -98,6 +108,17 @@ def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
             f"The launcher cannot ask an engine with `{found[0]}` whether it is right.",
             fix="Leave it out, and put a reverse proxy in front for TLS; or run the "
             "words of `nvfp4-serve plan --shell` yourself.",
+        )
+
+
+def _refuse_described(wanted: Asked) -> None:
+    """Raise where the weights are known from a description only."""
+    if wanted.checkpoint_facts is not None:
+        raise UsageError(
+            f"`--checkpoint-facts {wanted.checkpoint_facts}` describes a checkpoint; "
+            "there are no weights in it to serve.",
+            fix=f"Leave it out: `nvfp4-serve serve {wanted.model}` reads the "
+            "checkpoint itself. `nvfp4-serve plan` takes a description.",
         )
 
 

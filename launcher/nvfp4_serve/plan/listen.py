@@ -19,6 +19,7 @@ from nvfp4_serve.plan.recipes import take_recipe
 from nvfp4_serve.plan.surroundings import check_variables
 from nvfp4_serve.plan.told import Told, blamed, with_context
 from nvfp4_serve.plan.types import Request
+from nvfp4_serve.plan.values import check_values
 from nvfp4_serve.plan.wishes import Wishes, read_wishes, settled
 from nvfp4_serve.recipe.knowledge import Knowledge
 
@@ -84,6 +85,7 @@ def listen(
         CheckpointError: Its config is too long for a command line.
     """
     check_flags(request.extra, knowledge.spellings, engine)
+    check_values(request.extra, knowledge.flags, knowledge.spellings)
     check_variables(request.environment, knowledge.variables)
     told = take_recipe(knowledge, layout, host, request)
     alone = None

@@ -11,6 +11,7 @@ from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import Choice, user_reasons
 from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
+from nvfp4_serve.plan.known_bad import hold_against
 from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.scales import check_scales
@@ -37,6 +38,7 @@ def make_plan(
         UsageError: A flag of the user's cannot be passed on, or not for this layout.
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.
+        KnownBadError: It is known not to work, and the user did not allow it.
     """
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
     said = listen(layout, host, request, knowledge, engine)
@@ -59,7 +61,7 @@ def make_plan(
     plan = _plan(layout, request, engine, sized, reasons)
     decided = [word for choice in choices if choice.is_flag for word in choice.words]
     env = {c.name: c.value or "" for c in choices if not c.is_flag} | told.env
-    return replace(
+    plan = replace(
         plan,
         recipe_id=told.id,
         status=told.status,
@@ -73,6 +75,7 @@ def make_plan(
         findings=told.findings,
         notes=told.notes,
     )
+    return hold_against(plan, layout, host, request, knowledge)
 
 
 def _decide(

@@ -110,6 +110,7 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        allowed: Rows of the known-bad list that are no reason to stop.
         environment: Variables of the caller that the engine would get: ``VLLM_...``,
             ``FLASHINFER_...`` and ``NCCL_...``.
         recipe: The id of the recipe to take; ``none``: rules alone; None: the best
@@ -121,6 +122,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     recipe: str | None = None
 

@@ -1,0 +1,148 @@
+"""Machines and words that are not right: one clear message each, and no silence."""
+
+from dataclasses import replace
+
+import pytest
+
+from hosts import cpu_host, gpu, gpu_host
+from layouts import layout
+from nvfp4_serve.errors import DoesNotFitError, UsageError
+from nvfp4_serve.host import Host
+from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.recipe.knowledge import load_knowledge
+
+KNOWN = replace(load_knowledge(recipes=()), known_bad=())
+
+
+def plan(host: Host, *words: str) -> Plan:
+    return make_plan(layout(), host, Request(extra=words), KNOWN)
+
+
+def test_a_gpu_newer_than_every_rule_is_planned_for_and_said_to_be_unknown() -> None:
+    made = plan(gpu_host(gpu(capability=(13, 0))))
+
+    assert [f.id for f in made.findings] == ["capability-unknown"]
+    assert "13.0" in made.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("host", "finding"),
+    [
+        pytest.param(
+            replace(cpu_host(), driver="580.95.05", nvml_gpus=0), "no-gpus", id="none"
+        ),
+        pytest.param(
+            replace(cpu_host(), kernel_gpus=2), "gpus-not-in-nvml", id="not-in-nvml"
+        ),
+        pytest.param(
+            replace(cpu_host(), driver="580.95.05", unusable=("GPU 0 has MIG on",)),
+            "mig-without-instance",
+            id="unusable",
+        ),
+    ],
+)
+def test_a_machine_whose_gpus_cannot_be_used_is_not_silently_a_cpu(
+    host: Host, finding: str
+) -> None:
+    made = plan(host)
+
+    assert made.engine.startswith("vllm-cpu")
+    assert finding in [found.id for found in made.findings]
+
+
+def test_a_machine_without_a_gpu_needs_no_word() -> None:
+    assert plan(cpu_host()).findings == ()
+
+
+def test_a_gpu_that_reports_no_memory_is_not_planned_for() -> None:
+    mute = replace(gpu(), memory_total=None, memory_free=None)
+
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(gpu_host(mute))
+
+    assert "does not say how much memory it has" in " ".join(caught.value.evidence)
+
+
+def test_a_gpu_that_reports_no_memory_is_said_beside_one_that_does() -> None:
+    mute = replace(gpu(1), memory_total=None, memory_free=None)
+
+    made = plan(gpu_host(gpu(0), mute))
+
+    assert made.gpus == (gpu(0).uuid,)
+    assert "gpu-memory-unknown" in [found.id for found in made.findings]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(
+            ("--moe-backend", "cutlass_typo"),
+            "`--moe-backend` does not take 'cutlass_typo'. did you mean `cutlass`?",
+            id="typo",
+        ),
+        pytest.param(
+            ("--moe-backend", "marlin", "--moe-backend", "cutlass"),
+            "`--moe-backend` is given as 'marlin' and 'cutlass'",
+            id="twice",
+        ),
+        pytest.param(
+            ("-tp", "2", "--tensor-parallel-size=4"),
+            "`--tensor-parallel-size` is given as '2' and '4'",
+            id="two-spellings",
+        ),
+        pytest.param(
+            ("--enable-expert-parallel", "--no-enable-expert-parallel"),
+            "`--enable-expert-parallel` is given as 'on' and 'off'",
+            id="on-and-off",
+        ),
+        pytest.param(
+            ("--speculative-config.method", "mtp", "--speculative-config.method", "x"),
+            "`--speculative-config.method` is given as 'mtp' and 'x'",
+            id="keys",
+        ),
+        pytest.param(
+            ("--mamba-cache-mode", "alin"), "did you mean `align`?", id="value"
+        ),
+    ],
+)
+def test_words_that_contradict_each_other_are_refused(
+    words: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(gpu_host(gpu()), *words)
+
+    told = (caught.value.problem, *caught.value.evidence, caught.value.fix)
+    assert says in " ".join(told)
+
+
+def test_all_faults_of_the_words_are_told_together() -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(
+            gpu_host(gpu()),
+            *("--dtype", "bfloat61", "--mamba-cache-mode", "alin"),
+        )
+
+    assert len(caught.value.evidence) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("--moe-backend", "flashinfer-cutlass"), id="hyphen"),
+        pytest.param(("--moe-backend", "marlin", "--moe-backend=marlin"), id="same"),
+        pytest.param(
+            ("--speculative-config.method", "mtp", "--speculative-config.n", "1"),
+            id="two-keys",
+        ),
+        pytest.param(("--dtype", "bfloat16"), id="plain"),
+    ],
+)
+def test_words_that_vllm_takes_are_passed_on(words: tuple[str, ...]) -> None:
+    assert plan(gpu_host(gpu()), *words).argv[-len(words) :] == words
+
+
+def test_a_gpu_that_is_too_old_is_refused_by_its_capability() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(gpu_host(gpu(capability=(7, 0))))
+
+    assert "compute capability 7.0" in " ".join(caught.value.evidence)
