@@ -34,4 +34,4 @@ def layout(**changes: Any) -> Layout:
 
 def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Knowledge:
     """Return what the data files say: of flags ``spellings``, and else nothing."""
-    return replace(Knowledge(spellings=spellings or {}), **changes)
+    return replace(Knowledge(spellings=spellings or {}, recipes=()), **changes)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.report import ready_text
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.render import render_json, render_shell
@@ -39,6 +40,7 @@ def _lines(made: Plan) -> list[str]:
     rows = [
         ("model", made.argv[0]),
         ("engine", f"{made.engine}, {made.status}"),
+        ("recipe", made.recipe_id or "none; rules alone"),
         ("address", f"http://{made.bind}, as `{made.served_model_name}`"),
         ("gpus", ", ".join(made.gpus) or "none"),
         ("memory", f"{format_bytes(budget.total)}, of which"),
@@ -47,7 +49,12 @@ def _lines(made: Plan) -> list[str]:
         ("  KV cache", format_bytes(budget.kv_cache)),
         ("  free", format_bytes(budget.free)),
     ]
+    if made.ready is not None:
+        rows.append(("ready", ready_text(made.ready)))
+    rows += [("note", note) for note in made.notes]
     lines = [f"{name:<11} {value}" for name, value in rows]
+    for finding in made.findings:
+        lines += ["", f"{finding.severity}: {finding.message}", f"  {finding.fix}"]
     for reason in made.because:
         lines += ["", reason.flag, f"  {reason.why}", f"  source: {reason.source}"]
     return lines

@@ -11,12 +11,21 @@ from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.experts import check_experts, expert_choices
 from nvfp4_serve.plan.flags import (
     Choice,
+    Spellings,
     asked_flags,
     check_flags,
     user_reasons,
 )
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
-from nvfp4_serve.plan.overlay import lay_over
+from nvfp4_serve.plan.nested import read_nested
+from nvfp4_serve.plan.overlay import OVERRIDES, Overlaid, lay_over
+from nvfp4_serve.plan.recipes import (
+    Told,
+    blamed,
+    take_recipe,
+    with_context,
+    with_findings,
+)
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.widths import check_widths
@@ -42,37 +51,94 @@ def make_plan(
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.
     """
-    spellings = knowledge.spellings
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
-    check_flags(request.extra, spellings, engine)
-    asked = asked_flags(request.extra, spellings)
-    wishes = read_wishes(request.extra, spellings)
-    adapted = adapter_reasons(layout, wishes.load_format)
-    check_experts(layout, request.extra, spellings)
-    overlaid = lay_over(layout, request.extra, wishes.quantization)
-    check_widths(layout, wishes)
+    said = _listen(layout, host, request, knowledge, engine)
+    told, request = said.told, said.request
     check_scales(layout, on_gpu=bool(host.gpus))
-    sized = _size(layout, host, request, wishes, asked)
-    every = (
-        *_common(layout, request, sized.longest),
-        *sized.choices,
-        *expert_choices(layout, sized.gpus, asked),
-        *tracking_choices(layout, wishes.load_format),
-    )
-    choices = [choice for choice in every if choice.name not in asked]
-    choices += overlaid.choices
+    with with_findings(told):
+        sized = _size(layout, told.host, request, said.wishes, said.asked)
+    choices = (*_decide(layout, said, sized), *said.overlaid.choices)
     reasons = (
-        *adapted,
+        *adapter_reasons(layout, said.wishes.load_format),
         *(choice.reason for choice in choices),
-        *user_reasons(overlaid.extra),
+        *told.reasons,
+        *user_reasons(request.extra),
     )
     plan = _plan(layout, request, engine, sized, reasons)
-    words = [word for choice in choices if choice.is_flag for word in choice.words]
+    decided = [word for choice in choices if choice.is_flag for word in choice.words]
+    env = {c.name: c.value or "" for c in choices if not c.is_flag} | told.env
     return replace(
         plan,
-        argv=(layout.folder or layout.model, *words, *overlaid.extra),
-        env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
+        recipe_id=told.id,
+        status=told.status,
+        argv=(layout.folder or layout.model, *decided, *told.words, *request.extra),
+        env=tuple(sorted(env.items())),
+        expect=told.added_to(plan.expect),
+        ready=told.ready,
+        findings=told.findings,
+        notes=told.notes,
     )
+
+
+class _Said(NamedTuple):
+    """What the recipe and the user say, together.
+
+    Attributes:
+        told: The recipe's part, without what the user or the overlay replaced.
+        request: The user's part, with the recipe's context where the user gave none.
+        asked: The flags of both.
+        wishes: What both ask of memory and GPUs.
+        overlaid: The config that the tensors ask for, with the keys of both.
+    """
+
+    told: Told
+    request: Request
+    asked: frozenset[str]
+    wishes: Wishes
+    overlaid: Overlaid
+
+
+def _listen(
+    layout: Layout, host: Host, request: Request, knowledge: Knowledge, engine: str
+) -> _Said:
+    """Return what is asked for; refuse what cannot be passed on."""
+    spellings = knowledge.spellings
+    check_flags(request.extra, spellings, engine)
+    told = take_recipe(knowledge.recipes, layout, host, request, spellings)
+    if told.recipe is not None:
+        with blamed(told.recipe):
+            check_flags(told.words, spellings, engine)
+            _check_words(layout, told.words, spellings)
+    words = (*told.words, *request.extra)
+    wishes, overlaid = _check_words(layout, words, spellings)
+    if overlaid.extra != words:
+        # The overlay's flag holds the keys that both gave.
+        told = told.without(OVERRIDES)
+        request = replace(request, extra=read_nested(request.extra, OVERRIDES).others)
+    asked = asked_flags(words, spellings)
+    return _Said(told, with_context(request, told), asked, wishes, overlaid)
+
+
+def _check_words(
+    layout: Layout, words: tuple[str, ...], spellings: Spellings
+) -> tuple[Wishes, Overlaid]:
+    wishes = read_wishes(words, spellings)
+    check_experts(layout, words, spellings)
+    overlaid = lay_over(layout, words, wishes.quantization)
+    check_widths(layout, wishes)
+    return wishes, overlaid
+
+
+def _decide(layout: Layout, said: _Said, sized: "_Sized") -> tuple[Choice, ...]:
+    """Return what the rules say where neither the recipe nor the user does."""
+    taken = said.asked | said.told.env.keys()
+    every = (
+        *_common(layout, said.request, sized.longest, said.told),
+        *sized.choices,
+        *expert_choices(layout, sized.gpus, said.asked),
+        *tracking_choices(layout, said.wishes.load_format),
+    )
+    return tuple(choice for choice in every if choice.name not in taken)
 
 
 class _Sized(NamedTuple):
@@ -131,7 +197,7 @@ def _mounts(layout: Layout) -> tuple[Mount, ...]:
 
 
 def _common(
-    layout: Layout, request: Request, longest: int | None
+    layout: Layout, request: Request, longest: int | None, told: Told
 ) -> tuple[Choice, ...]:
     name = request.served_model_name or _default_name(layout)
     choices = [
@@ -145,7 +211,7 @@ def _common(
         ),
     ]
     if longest is not None:
-        choices.append(_context(layout, request, longest))
+        choices.append(_context(layout, request, longest, told))
     if layout.revision is not None:
         choices.append(
             Choice(
@@ -158,8 +224,10 @@ def _common(
     return (*choices, *_environment(layout))
 
 
-def _context(layout: Layout, request: Request, longest: int) -> Choice:
-    if request.max_model_len is not None:
+def _context(layout: Layout, request: Request, longest: int, told: Told) -> Choice:
+    if told.context is not None:
+        why, source = told.context.why, told.source(told.context.source)
+    elif request.max_model_len is not None:
         why, source = "You asked for it.", "--max-model-len"
     elif longest == layout.max_position_embeddings:
         why = "All that the model was made for; its KV cache fits."

@@ -1,16 +1,11 @@
 """The Plan: everything needed to serve, and why. Values only."""
 
-import enum
 from dataclasses import dataclass
 
+from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.types import Ready, Status
 
-class Status(enum.StrEnum):
-    """How a plan is known to be right, best first."""
-
-    VERIFIED = "verified"
-    PORTED = "ported"
-    IMPORTED = "imported"
-    INFERRED = "inferred"
+__all__ = ["Budget", "Expect", "Mount", "Plan", "Ready", "Reason", "Request", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +65,8 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        recipe: The id of the recipe to take; ``none``: rules alone; None: the best
+            that fits.
     """
 
     host: str = "127.0.0.1"
@@ -77,6 +74,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,10 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        ready: How long a start takes, where the recipe says so.
+        findings: What a person should know of the plan itself: which recipe was not
+            taken and why, which of its arguments were replaced.
+        notes: What the recipe says to people.
     """
 
     recipe_id: str | None
@@ -114,3 +116,6 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    ready: Ready | None = None
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()

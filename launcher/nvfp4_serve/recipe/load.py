@@ -135,7 +135,9 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
     here = ("variants", index)
     when, wrong = read_when(variant.when)
     faults += [((*here, "when", key), text) for key, text in wrong.items()]
-    faults += [((*here, *path_in), text) for path_in, text in _faults_of(file, variant)]
+    faults += [
+        ((*here, *inner), text) for inner, text in _faults_of(file, variant, path)
+    ]
     at: Path_ = (*here, "status")
     status = variant.status
     if status is None:
@@ -154,7 +156,7 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
         status=Status(status) if status in _STATUSES else Status.IMPORTED,
         when=when,
         args=_args(file.base.args, variant),
-        env=_env({**file.base.env, **variant.env}),
+        env=_env(file.base.env, variant),
         expect=Expected(
             layouts=file.expect.layouts,
             architecture=file.expect.architecture,
@@ -172,26 +174,31 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
     )
 
 
-def _faults_of(file: File, variant: Variant) -> Iterator[Fault]:
+def _faults_of(file: File, variant: Variant, path: Path) -> Iterator[Fault]:
     """Yield what is wrong with a variant, by its path in it."""
     for name in variant.unset:
-        if name in variant.args:
+        if name in variant.args or name in variant.env:
             yield ("unset",), f"`{name}` is unset and set"
         elif name not in file.base.args and name not in file.base.env:
             near = did_you_mean(name, [*file.base.args, *file.base.env])
             yield ("unset",), f"`{name}` is not in `base`{near}"
     if variant.ready and variant.ready == ReadyRow(variant.ready.source):
         yield ("ready",), "neither `cold_seconds` nor `warm_seconds` is said"
-    for key, text in (("evidence", path) for path in variant.evidence):
-        if not _is_inside(text):
-            yield (key,), f"{text!r} is not a path under the folder of the recipes"
-    if variant.expect.canary is not None and not _is_inside(variant.expect.canary):
-        yield ("expect", "canary"), "not a path under the folder of the recipes"
+    folder = path.parent
+    for text in variant.evidence:
+        if not _is_beside(folder, text):
+            yield ("evidence",), f"{text!r} is no file under the recipe's folder"
+    canary = variant.expect.canary
+    if canary is not None and not _is_beside(folder, canary):
+        yield ("expect", "canary"), f"{canary!r} is no file under the recipe's folder"
+    if (variant.status or file.status) == Status.VERIFIED and not variant.evidence:
+        yield ("evidence",), "what is `verified` names a file that shows it"
 
 
-def _is_inside(text: str) -> bool:
+def _is_beside(folder: Path, text: str) -> bool:
     path = PurePosixPath(text)
-    return not path.is_absolute() and ".." not in path.parts
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and (folder / path).is_file()
 
 
 def _args(base: dict[str, ArgRow], variant: Variant) -> dict[str, Arg]:
@@ -203,9 +210,12 @@ def _args(base: dict[str, ArgRow], variant: Variant) -> dict[str, Arg]:
     }
 
 
-def _env(rows: dict[str, VariableRow]) -> dict[str, Variable]:
+def _env(base: dict[str, VariableRow], variant: Variant) -> dict[str, Variable]:
+    rows = {**base, **variant.env}
     return {
-        name: Variable(row.value, row.why, row.source) for name, row in rows.items()
+        name: Variable(row.value, row.why, row.source)
+        for name, row in rows.items()
+        if name not in variant.unset
     }
 
 
