@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import engine_python
 
+from engines import engine_python
 from nvfp4_serve.host.facts import read_facts
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.types import Status
 from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.load import load_recipes, recipe_files
-from nvfp4_serve.recipe.types import Recipe
+from nvfp4_serve.recipe.types import Arg, Recipe, Variable
 from nvfp4_serve.recipe.yaml_files import parse_yaml, read_bytes
 
 TOP = Path(__file__).parents[2]
@@ -67,6 +67,10 @@ def value(recipe: Recipe, flag: str) -> Any:
 
 def sees(recipe: Recipe) -> bool:
     return any(name in names()["multimodal"] for name in architectures()[stem(recipe)])
+
+
+def rows(recipe: Recipe) -> tuple[Arg | Variable, ...]:
+    return (*recipe.args.values(), *recipe.env.values())
 
 
 def on(capability: str) -> list[Recipe]:
@@ -160,13 +164,13 @@ def test_one_of_them_is_blocked_for_its_architecture() -> None:
 
 @RECIPE
 def test_a_reason_says_something(recipe: Recipe) -> None:
-    for row in (*recipe.args.values(), *recipe.env.values()):
+    for row in rows(recipe):
         assert re.search(r"\w+\W+\w+\W+\w+.*\.$", row.why, re.DOTALL), row.why
 
 
 def _sources(recipe: Recipe) -> Iterator[str]:
     yield recipe.model_source
-    yield from (row.source for row in (*recipe.args.values(), *recipe.env.values()))
+    yield from (row.source for row in rows(recipe))
     if recipe.ready:
         yield recipe.ready.source
 
