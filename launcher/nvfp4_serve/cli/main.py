@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "repair": ("repair", "Write a checkpoint again, in the layout that loaders know."),
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
+    "recipes": ("recipes", "Say which recipes fit, and why the others do not."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),

@@ -107,7 +107,6 @@ def _listen(
     told = take_recipe(knowledge.recipes, layout, host, request, spellings)
     if told.recipe is not None:
         with blamed(told.recipe):
-            check_flags(told.words, spellings, engine)
             _check_words(layout, told.words, spellings)
     words = (*told.words, *request.extra)
     wishes, overlaid = _check_words(layout, words, spellings)

@@ -12,8 +12,15 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import DoesNotFitError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.types import Host
-from nvfp4_serve.plan.flags import Spellings, asked_flags, grouped_words, short
+from nvfp4_serve.plan.flags import (
+    Spellings,
+    asked_flags,
+    check_flags,
+    grouped_words,
+    short,
+)
 from nvfp4_serve.plan.types import Expect, Reason, Request
+from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.choose import choose
 from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.types import Arg, Ready, Recipe, Status
@@ -130,7 +137,7 @@ def take_recipe(
     if chosen.verdict is None:
         return Told(None, host, {}, None, chosen.findings)
     recipe = chosen.verdict.recipe
-    _check_twice(recipe, spellings)
+    check_recipe(recipe, spellings)
     asked = asked_flags(request.extra, spellings)
     if request.max_model_len is not None:
         asked |= {CONTEXT}
@@ -149,20 +156,36 @@ def take_recipe(
 
 
 def with_context(request: Request, told: Told) -> Request:
-    """Return ``request`` with the recipe's context, where the user asked for none.
+    """Return ``request`` with the recipe's context, where the user asked for none."""
+    if told.context is None or not isinstance(told.context.value, int):
+        return request
+    return replace(request, max_model_len=told.context.value)
+
+
+def check_recipe(recipe: Recipe, spellings: Spellings) -> None:
+    """Refuse a recipe whose words the engine would not take.
 
     Raises:
-        RecipeError: It is no number of tokens.
+        RecipeError: Two of its arguments are one flag, or a flag or a value is not
+            one of vLLM's.
     """
-    if told.context is None:
-        return request
-    value = told.context.value
+    with blamed(recipe):
+        _check_twice(recipe, spellings)
+        _check_context(recipe)
+        others = {name: arg for name, arg in recipe.args.items() if name != CONTEXT}
+        words = tuple(word for name, arg in others.items() for word in arg.words(name))
+        check_flags(words, spellings, "vLLM")
+        read_wishes(words, spellings)
+
+
+def _check_context(recipe: Recipe) -> None:
+    if CONTEXT not in recipe.args:
+        return
+    value = recipe.args[CONTEXT].value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RecipeError(
-            f"The recipe `{told.id}` gives `{CONTEXT}` as {value!r}.",
-            fix="Write a whole number of tokens.",
+        raise UsageError(
+            f"`{CONTEXT}` is {value!r}.", fix="Write a whole number of tokens."
         )
-    return replace(request, max_model_len=value)
 
 
 @contextmanager
@@ -200,11 +223,8 @@ def _check_twice(recipe: Recipe, spellings: Spellings) -> None:
     for name in recipe.args:
         flag = spellings.get(name, name)
         if flag in seen:
-            raise RecipeError(
-                f"The recipe `{recipe.id}` gives `{seen[flag]}` and `{name}`, which "
-                "are one flag.",
-                evidence=(recipe.path,),
-                fix="Correct the recipe; `--recipe none` plans by rules alone.",
+            raise UsageError(
+                f"`{seen[flag]}` and `{name}` are one flag.", fix="Keep one of them."
             )
         seen[flag] = name
 

@@ -174,7 +174,7 @@ def _why_none(ours: list[Verdict]) -> list[Finding]:
                 Severity.WARNING,
                 f"The recipe `{nearest.recipe.id}` is known not to work here: "
                 f"{missed[0].found}",
-                f"This plan is made by rules. {_SHOW}",
+                f"A plan is made by rules then. {_SHOW}",
             )
         ]
     misses = "; ".join(map(miss_text, missed))
@@ -184,7 +184,7 @@ def _why_none(ours: list[Verdict]) -> list[Finding]:
             Severity.INFO,
             f"No recipe fits this machine. The nearest, `{nearest.recipe.id}`, misses "
             f"{misses}.",
-            f"This plan is made by rules. {_SHOW}",
+            f"A plan is made by rules then. {_SHOW}",
         )
     ]
 
@@ -197,8 +197,8 @@ def _strange(strange: list[Verdict]) -> Finding:
         Severity.WARNING,
         f"This checkpoint is called as the one of the recipe `{verdict.recipe.id}`, "
         f"and its headers say otherwise: {misses}. The recipe is not used.",
-        "Check which checkpoint this is: `nvfp4-serve inspect MODEL`. This plan is "
-        "made by rules.",
+        "Check which checkpoint this is: `nvfp4-serve inspect MODEL`. A plan is "
+        "made by rules then.",
     )
 
 

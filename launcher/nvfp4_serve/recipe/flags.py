@@ -1,18 +1,42 @@
 """The flags that an engine takes, from ``recipes/flags/``: its own parser's words."""
 
+from typing import Literal
+
 import msgspec
 
 from nvfp4_serve.resources import VLLM_VERSION, data_folder
 
 
-class _Flag(msgspec.Struct, frozen=True):
+class Flag(msgspec.Struct, frozen=True):
+    """A flag of `vllm serve`.
+
+    Attributes:
+        name: ``--x``.
+        aliases: Its other spellings, ``--no-x`` among them where there is one.
+        takes_value: How many words follow it.
+        choices: What may follow it, where that is a closed list.
+    """
+
     name: str
     aliases: tuple[str, ...]
+    takes_value: Literal["no", "one", "many", "optional"]
+    choices: tuple[str, ...] = ()
 
 
 class _Flags(msgspec.Struct, frozen=True):
     vllm: str
-    flags: tuple[_Flag, ...]
+    flags: tuple[Flag, ...]
+
+
+def read_flags(version: str = VLLM_VERSION) -> dict[str, Flag]:
+    """Return every flag of `vllm serve`, by its name.
+
+    Raises:
+        FileNotFoundError: Nobody generated the flags of that version.
+    """
+    path = data_folder("recipes") / "flags" / f"vllm-{version}.json"
+    known = msgspec.json.decode(path.read_bytes(), type=_Flags)
+    return {flag.name: flag for flag in known.flags}
 
 
 def read_spellings(version: str = VLLM_VERSION) -> dict[str, str]:
@@ -23,10 +47,8 @@ def read_spellings(version: str = VLLM_VERSION) -> dict[str, str]:
     Raises:
         FileNotFoundError: Nobody generated the flags of that version.
     """
-    path = data_folder("recipes") / "flags" / f"vllm-{version}.json"
-    known = msgspec.json.decode(path.read_bytes(), type=_Flags)
     return {
         spelling: flag.name
-        for flag in known.flags
+        for flag in read_flags(version).values()
         for spelling in (flag.name, *flag.aliases)
     }

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from nvfp4_serve.errors import RecipeError
-from nvfp4_serve.recipe.schema import ArgRow, File, ReadyRow, VariableRow, Variant
+from nvfp4_serve.recipe.forbidden import why_no_flag, why_no_variable
+from nvfp4_serve.recipe.schema import ArgRow, Base, File, ReadyRow, VariableRow, Variant
 from nvfp4_serve.recipe.strict import Fault, Path_, did_you_mean
 from nvfp4_serve.recipe.types import (
     Arg,
@@ -97,12 +98,19 @@ def load_recipe_file(path: Path) -> tuple[Recipe, ...]:
     Raises:
         RecipeError: With every fault, its line and its key.
     """
-    recipes, _ = load_document(path)
-    return recipes
+    return read_recipe_file(path).recipes
 
 
-def load_document(path: Path) -> tuple[tuple[Recipe, ...], Document]:
-    """Return the recipes of one file, and the file, for what else is wrong with it.
+class Read(NamedTuple):
+    """A recipe file, for what else may be wrong with it."""
+
+    recipes: tuple[Recipe, ...]
+    file: File
+    document: Document
+
+
+def read_recipe_file(path: Path) -> Read:
+    """Return the recipes of one file, and the file itself.
 
     Raises:
         RecipeError: With every fault, its line and its key.
@@ -113,12 +121,13 @@ def load_document(path: Path) -> tuple[tuple[Recipe, ...], Document]:
     if path.stem != file.id:
         faults.append((("id",), f"it is {file.id!r}, and the file {path.name!r}"))
     faults += _ids_twice(file)
+    faults += _forbidden(("base",), file.base)
     recipes = tuple(
         _flatten(file, index, path, faults) for index in range(len(file.variants))
     )
     if faults:
         raise document.error(faults)
-    return recipes, document
+    return Read(recipes, file, document)
 
 
 def _ids_twice(file: File) -> Iterator[Fault]:
@@ -129,10 +138,21 @@ def _ids_twice(file: File) -> Iterator[Fault]:
         seen.add(variant.id)
 
 
+def _forbidden(here: Path_, rows: Base | Variant) -> Iterator[Fault]:
+    """Yield what no recipe may say, whoever wrote it."""
+    for name, row in rows.args.items():
+        if why := why_no_flag(name, row.value):
+            yield (*here, "args", name), why
+    for name in rows.env:
+        if why := why_no_variable(name):
+            yield (*here, "env", name), why
+
+
 def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
     """Return a variant with what the file says of every one; add what is wrong."""
     variant = file.variants[index]
-    here = ("variants", index)
+    here: Path_ = ("variants", index)
+    faults += _forbidden(here, variant)
     when, wrong = read_when(variant.when)
     faults += [((*here, "when", key), text) for key, text in wrong.items()]
     faults += [
