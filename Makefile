@@ -62,8 +62,12 @@ requirements: setup ## pin the packages of every environment, with hashes
 example: setup ## make the example again, with real ModelOpt; five minutes
 	"$$($(BIN)/python tests/twins/environments.py quantizer)" examples/make_sonnet.py
 
-docs: setup ## write the reference pages from the program
+docs: setup ## write the reference pages from the program and the recipes
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_compatibility.py
+
+site: setup ## write the page of models and machines; build/site/index.html
+	$(BIN)/python docs/make_site.py
 
 patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
@@ -76,4 +80,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo example docs patches twins bench
+.PHONY: requirements help setup check fmt engine test demo example docs site patches twins bench

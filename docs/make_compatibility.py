@@ -89,8 +89,8 @@ def _details(models: tuple[matrix.Model, ...]) -> Iterator[str]:
 
 def _recipe(recipe: Recipe) -> Iterator[str]:
     kind = {"published": "", "carried": ", carried over", "blocked": ", blocked"}
-    said = kind[matrix.kind_of(recipe)]
-    yield f"- **`{recipe.id}`**: {recipe.status.value}{said}; {_when(recipe)}"
+    said = recipe.status.value + kind[matrix.kind_of(recipe)]
+    yield f"- **`{recipe.id}`**: {said}; {matrix.when_text(recipe)}"
     if recipe.blocked is not None:
         yield f"  - Blocked: {recipe.blocked}"
         return
@@ -103,22 +103,6 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
     if others or recipe.env:
         yield f"  - and {', '.join(f'`{name}`' for name in (*others, *recipe.env))}"
     yield from (f"  - {note}" for note in recipe.notes)
-
-
-def _when(recipe: Recipe) -> str:
-    when = recipe.when
-    said = {
-        "compute capability": when.compute_capability,
-        "GPUs": tuple(one.text for one in when.gpus),
-        "memory of each": tuple(one.text for one in when.gpu_memory),
-        "CPU": when.architecture,
-        "driver": tuple(one.text for one in when.driver),
-        "machines": tuple(one.text for one in when.nodes),
-    }
-    parts = [f"{key} {' or '.join(words)}" for key, words in said.items() if words]
-    if when.unified is not None:
-        parts.append("unified memory" if when.unified else "memory of its own")
-    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Family:
 
 FAMILIES: Final = (
     Family(
-        "gb10", "GB10", "compute capability 12.1, unified memory",
+        "gb10", "GB10", "12.1, unified memory",
         (
             Machine("gb10", "GB10", "gb10"),
             Machine("gb10x2", "2 x GB10", "gb10x2-node", 2),
@@ -148,6 +148,29 @@ def kind_of(recipe: Recipe) -> str:
     if recipe.blocked is not None:
         return "blocked"
     return "carried" if is_carried(recipe) else "published"
+
+
+def when_text(recipe: Recipe) -> str:
+    """Return the machines that a recipe is for, in words."""
+    when = recipe.when
+    said = {
+        "compute capability": when.compute_capability,
+        "GPUs": tuple(one.text for one in when.gpus),
+        "memory of each": tuple(one.text for one in when.gpu_memory),
+        "CPU": when.architecture,
+        "driver": tuple(one.text for one in when.driver),
+        "machines": tuple(one.text for one in when.nodes),
+    }
+    parts = [f"{key} {' or '.join(words)}" for key, words in said.items() if words]
+    if when.unified is not None:
+        parts.append("unified memory" if when.unified else "memory of its own")
+    return ", ".join(parts)
+
+
+def nodes_of(recipe: Recipe) -> int:
+    """Return how many machines it is for at least."""
+    lows = [one.low[0] for one in recipe.when.nodes if one.low]
+    return min(lows, default=1)
 
 
 @cache
