@@ -30,7 +30,7 @@ check: setup ## format, lint, types, floors, quick tests; under a minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker"
+	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker and not browser"
 
 fmt: setup ## format the code
 	$(BIN)/ruff format .

@@ -1,8 +1,8 @@
 """A headless Chromium, and what it asked the network for."""
 
 import json
+import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +34,9 @@ def chromium() -> tuple[str, str]:
             "Chromium or its driver is missing: "
             "`apt-get install --no-install-recommends chromium chromium-driver`"
         )
-        if sys.platform == "linux" and Path("/.dockerenv").exists():
-            pytest.skip(say)
+        # A suite that quietly skips its proofs proves nothing.
+        if os.environ.get("CI"):
+            pytest.fail(say)
         pytest.skip(say)
     return str(found[0]), str(found[1])
 
