@@ -11,7 +11,9 @@ from nvfp4_serve.recipe.types import Recipe
 MODEL = "nvidia/Qwen3-30B-A3B-NVFP4"
 
 
-def arg(value: Any, why: str = "It is needed.", source: str = "a test") -> dict:
+def arg(
+    value: Any, why: str = "It is needed.", source: str = "a test"
+) -> dict[str, Any]:
     """Return a row of ``args`` or ``env``."""
     return {"value": value, "why": why, "source": source}
 

@@ -62,7 +62,7 @@ def open_browser(profile: Path) -> Iterator[webdriver.Chrome]:
 
 def requests_of(chrome: webdriver.Chrome) -> list[str]:
     """Return the address of every request since this was asked last."""
-    events = [json.loads(row["message"]) for row in chrome.get_log("performance")]
+    events = [json.loads(row["message"]) for row in _log(chrome, "performance")]
     return [
         event["message"]["params"]["request"]["url"]
         for event in events
@@ -72,5 +72,9 @@ def requests_of(chrome: webdriver.Chrome) -> list[str]:
 
 def console_of(chrome: webdriver.Chrome) -> list[dict[str, Any]]:
     """Return what the pages complained of since this was asked last."""
-    found: list[dict[str, Any]] = chrome.get_log("browser")
+    return _log(chrome, "browser")
+
+
+def _log(chrome: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = chrome.get_log(kind)  # type: ignore[no-untyped-call]
     return found

@@ -1,5 +1,6 @@
 """Recipe files: what they may say, and what becomes of it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,15 @@ def test_without_libyaml_the_same_is_read() -> None:
 
     assert pure == fast
     assert "deepseek-v4-pro-nvfp4-fp8-mtp/b300x8" in pure
+
+
+def test_the_example_of_the_documentation_is_a_recipe(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "model-name.yaml"
+    path.write_text(example)
+
+    (recipe,) = load_recipes(tmp_path)
+
+    assert recipe.id == "model-name/gb10"
+    assert recipe.words == ("--kv-cache-dtype", "fp8")

@@ -74,15 +74,15 @@ def serve(
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
             warn_of_plan(plan)
-            seconds = ready_timeout or _seconds_for(plan)
+            seconds = ready_timeout or ready_seconds(plan)
             job = Job(plan, _read_canary(plan), detach=detach, seconds=seconds)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
         serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
 
 
-def _seconds_for(plan: Plan) -> float:
-    """Return how long the engine may take: longer where the recipe took long."""
+def ready_seconds(plan: Plan) -> float:
+    """Return how long the engine may take: more than an hour where the recipe did."""
     cold = plan.ready.cold_seconds if plan.ready else None
     if cold is None or 2 * cold <= _READY_TIMEOUT:
         return _READY_TIMEOUT

@@ -22,7 +22,7 @@ from nvfp4_serve.plan.flags import (
 from nvfp4_serve.plan.types import Expect, Reason, Request
 from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.choose import choose
-from nvfp4_serve.recipe.judge import judge
+from nvfp4_serve.recipe.judge import judge, names_of
 from nvfp4_serve.recipe.types import Arg, Ready, Recipe, Status
 
 #: The launcher's own option; a recipe's value stands where the user gave none.
@@ -151,7 +151,12 @@ def take_recipe(
         host=replace(host, gpus=chosen.verdict.gpus),
         context=args.pop(CONTEXT, None),
         args=args,
-        findings=(*chosen.findings, *_replaced(recipe, request, spellings, asked)),
+        findings=(
+            *chosen.findings,
+            *_by_name(recipe, layout),
+            *_of_revision(recipe, layout),
+            *_replaced(recipe, request, spellings, asked),
+        ),
     )
 
 
@@ -184,7 +189,8 @@ def _check_context(recipe: Recipe) -> None:
     value = recipe.args[CONTEXT].value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(
-            f"`{CONTEXT}` is {value!r}.", fix="Write a whole number of tokens."
+            f"`{CONTEXT}` is {value!r}; it must be a whole number of tokens.",
+            fix="Correct it.",
         )
 
 
@@ -227,6 +233,34 @@ def _check_twice(recipe: Recipe, spellings: Spellings) -> None:
                 f"`{seen[flag]}` and `{name}` are one flag.", fix="Keep one of them."
             )
         seen[flag] = name
+
+
+def _by_name(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
+    """Yield that nothing but a folder's name says that the recipe is for it."""
+    expect = recipe.expect
+    names = names_of(layout)
+    if names.hub or expect.layouts or expect.architecture or expect.schemes:
+        return
+    if names.are(recipe.model_id):
+        yield Finding(
+            "recipe-by-name-alone",
+            Severity.INFO,
+            f"The recipe `{recipe.id}` is taken because the folder is called "
+            f"`{names.text}`; it says nothing of the headers.",
+            f"If this is not {recipe.model_id}, give `--recipe none`.",
+        )
+
+
+def _of_revision(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
+    """Yield that the checkpoint is of another commit than the recipe's."""
+    if recipe.revision and layout.revision and recipe.revision != layout.revision:
+        yield Finding(
+            "recipe-of-another-revision",
+            Severity.INFO,
+            f"The recipe `{recipe.id}` was made for revision {recipe.revision}, and "
+            f"this is {layout.revision}.",
+            f"`--revision {recipe.revision}` serves the recipe's.",
+        )
 
 
 def _replaced(
