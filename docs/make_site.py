@@ -88,7 +88,7 @@ def _index(models: tuple[matrix.Model, ...]) -> str:
         for family in matrix.FAMILIES
     )
     heads = (
-        f'<th scope="col">{escape(family.name)}'
+        f'<th role="columnheader" scope="col">{escape(family.name)}'
         f"<small>{escape(family.about)}</small></th>"
         for family in matrix.FAMILIES
     )
@@ -112,14 +112,15 @@ def _row(model: matrix.Model) -> str:
     )
     cells = "".join(_index_cell(model, family) for family in matrix.FAMILIES)
     return (
-        f'<tr data-name="{escape(model.hub.lower())}"{kinds}>'
-        f'<th scope="row"><a href="models/{model.id}.html">{escape(name)}</a>'
+        f'<tr role="row" data-name="{escape(model.hub.lower())}"{kinds}>'
+        '<th role="rowheader" scope="row">'
+        f'<a href="models/{model.id}.html">{escape(name)}</a>'
         f'<span class="owner">{escape(owner)}</span></th>{cells}</tr>'
     )
 
 
 def _index_cell(model: matrix.Model, family: matrix.Family) -> str:
-    open_ = f'<td data-family="{escape(family.name)}">'
+    open_ = f'<td role="cell" data-family="{escape(family.name)}">'
     cells = [model.cell(machine) for machine in family.machines]
     for kinds in (("published", "carried"), ("blocked",)):
         for cell in cells:
@@ -166,8 +167,13 @@ def _text(words: str) -> str:
     )
 
 
+def _breakable(words: str) -> str:
+    """Return a flag as HTML that breaks where an object or a variable has a joint."""
+    return escape(words).replace(",", ",<wbr>").replace("=", "=<wbr>")
+
+
 def _machine(cell: matrix.Cell) -> str:
-    name = f'<th scope="row">{_times(cell.machine.name)}</th>'
+    name = f'<th role="rowheader" scope="row">{_times(cell.machine.name)}</th>'
     if cell.kind == "none":
         missed = "; ".join(
             f"{reason.condition.replace('_', ' ')}: {reason.wanted} wanted, "
@@ -183,8 +189,8 @@ def _machine(cell: matrix.Cell) -> str:
         taken = (cell.best.recipe, *cell.others)
         said = ", ".join(f'<a href="#{_anchor(r)}">{escape(r.id)}</a>' for r in taken)
     return (
-        f'<tr>{name}<td data-family="Verdict">{verdict}</td>'
-        f'<td data-family="Recipe"><div>{said}</div></td></tr>'
+        f'<tr role="row">{name}<td role="cell" data-family="Verdict">{verdict}</td>'
+        f'<td role="cell" data-family="Recipe"><div>{said}</div></td></tr>'
     )
 
 
@@ -246,7 +252,7 @@ def _table(recipe: Recipe) -> str:
     if not rows:
         return '<p class="note">It sets no flag of its own; the rules decide.</p>'
     body = "\n".join(
-        f'<tr><th scope="row" class="value">{escape(words)}</th>'
+        f'<tr><th scope="row" class="value">{_breakable(words)}</th>'
         f'<td>{_text(why)}</td><td class="source">{_text(source)}</td></tr>'
         for words, why, source in rows
     )

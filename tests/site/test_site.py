@@ -220,7 +220,7 @@ def test_its_policy_allows_no_script_but_its_own(index: webdriver.Chrome) -> Non
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("page", ["index.html", "models/glm-5.2-nvfp4.html"])
-def test_nothing_is_wider_than_the_window(
+def test_nothing_is_wider_than_its_place(
     browser: webdriver.Chrome, site: Path, page: str, width: int
 ) -> None:
     browser.execute_cdp_cmd(
@@ -229,12 +229,16 @@ def test_nothing_is_wider_than_the_window(
     )
     browser.get((site / page).as_uri())
 
-    wide, seen = browser.execute_script(
+    wide, seen, spilt = browser.execute_script(
         "return [document.documentElement.scrollWidth,"
-        " document.documentElement.clientWidth]"
+        " document.documentElement.clientWidth,"
+        " [...document.querySelectorAll('tbody *, pre, h1, h2, button')]"
+        " .filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1)"
+        " .map((e) => e.textContent)]"
     )
 
     assert wide <= seen
+    assert spilt == []
 
 
 _CONTRAST = """
@@ -294,6 +298,22 @@ def test_it_can_be_used_with_the_keyboard_alone(index: webdriver.Chrome) -> None
     assert unnamed == 0
     assert index.switch_to.active_element.tag_name in {"a", "div"}
     assert shown(index) == ["nvidia/nvidia-nemotron-3.5-lightning-30b-a3b-nvfp4"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_stays_a_table_to_a_screen_reader(
+    browser: webdriver.Chrome, site: Path, width: int
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get((site / "index.html").as_uri())
+
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+
+    roles = [node["role"]["value"] for node in tree if not node["ignored"]]
+    models = len({recipe.model_id for recipe in RECIPES})
+    assert roles.count("table") == 1
+    assert roles.count("rowheader") == models
 
 
 def test_without_scripts_it_is_still_a_table(
