@@ -8,20 +8,28 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
-from layouts import knowledge, layout
-from nvfp4_serve.checkpoint.types import Overlay
+from layouts import layout
+from nvfp4_serve.checkpoint.types import Experts, Overlay
 from nvfp4_serve.errors import DoesNotFitError, RecipeError, UsageError
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, Status, make_plan
 from nvfp4_serve.plan.types import Ready
-from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.units import GIB
 from recipe_files import MODEL, arg, load, variant
 
 FOLDER = "/m/Qwen3-30B-A3B-NVFP4"
-QWEN3 = layout(model=FOLDER, folder=FOLDER)
+EXPERTS = Experts(
+    count=128,
+    per_token=8,
+    intermediate=768,
+    activation="silu",
+    gated=True,
+    swiglu_limit=None,
+)
+QWEN3 = layout(model=FOLDER, folder=FOLDER, experts=EXPERTS)
 HOST = gpu_host(gpu(0), gpu(1))
-SPELLINGS = read_spellings()
+KNOWN = load_knowledge(())
 HEADERS = {"layouts": ["modelopt-per-expert"]}
 
 
@@ -40,7 +48,7 @@ def plan(
         checkpoint,
         host,
         Request(extra=extra, **(request or {})),
-        knowledge(SPELLINGS, recipes=recipes),
+        replace(KNOWN, recipes=recipes),
     )
 
 
@@ -55,7 +63,7 @@ def test_the_plan_has_the_recipes_words_with_their_reasons_and_its_id(
     made = plan(
         tmp_path,
         args={"--block-size": arg(256, why="Pages.", source="a card")},
-        env={"VLLM_X": arg("1", why="A switch.", source="a log")},
+        env={"VLLM_USE_DEEP_GEMM": arg("1", why="A switch.", source="a log")},
         status="ported",
         ready={"cold_seconds": 900, "source": "a card"},
         notes=["A note."],
@@ -63,10 +71,10 @@ def test_the_plan_has_the_recipes_words_with_their_reasons_and_its_id(
 
     assert (made.recipe_id, made.status) == ("qwen3/sm120", Status.PORTED)
     assert value_of(made, "--block-size") == "256"
-    assert dict(made.env)["VLLM_X"] == "1"
+    assert dict(made.env)["VLLM_USE_DEEP_GEMM"] == "1"
     because = {r.flag: (r.why, r.source) for r in made.because}
     assert because["--block-size 256"] == ("Pages.", "recipe qwen3/sm120; a card")
-    assert because["VLLM_X=1"] == ("A switch.", "recipe qwen3/sm120; a log")
+    assert because["VLLM_USE_DEEP_GEMM=1"] == ("A switch.", "recipe qwen3/sm120; a log")
     assert made.ready == Ready(900, None, "a card")
     assert made.notes == ("A note.",)
     assert made.findings == ()
@@ -216,6 +224,7 @@ def test_the_config_that_the_tensors_ask_for_holds_the_recipes_keys_too(
             {"--hf-overrides": arg({"quantization_config": {}})},
             "has to be what the tensors ask for",
         ),
+        ({"--moe-backend": arg("flashinfer_trtllm")}, "cannot run NVFP4 experts on"),
     ],
 )
 def test_a_word_that_cannot_be_passed_on_is_blamed_on_the_recipe(
@@ -306,7 +315,7 @@ def test_another_revision_than_the_recipes_is_said_to_be(tmp_path: Path) -> None
 
     def findings(revision: str) -> list[str]:
         checkpoint = layout(model=MODEL, folder=None, revision=revision)
-        known = knowledge(SPELLINGS, recipes=recipes)
+        known = replace(KNOWN, recipes=recipes)
         made = make_plan(checkpoint, HOST, Request(), known)
         return [finding.id for finding in made.findings]
 
@@ -317,7 +326,7 @@ def test_another_revision_than_the_recipes_is_said_to_be(tmp_path: Path) -> None
 def test_a_recipe_that_a_folders_name_alone_speaks_for_is_said_to_be(
     tmp_path: Path,
 ) -> None:
-    known = knowledge(SPELLINGS, recipes=tuple(load(tmp_path)))
+    known = replace(KNOWN, recipes=tuple(load(tmp_path)))
     of_hub = layout(model=MODEL, folder=None, revision="a" * 40)
 
     in_folder, on_hub = (
@@ -327,3 +336,45 @@ def test_a_recipe_that_a_folders_name_alone_speaks_for_is_said_to_be(
     assert [finding.id for finding in in_folder.findings] == ["recipe-by-name-alone"]
     assert on_hub.recipe_id == "qwen3/sm120"
     assert on_hub.findings == ()
+
+
+def test_a_kernel_that_the_recipe_asks_for_has_the_recipes_reason(
+    tmp_path: Path,
+) -> None:
+    args = {"--moe-backend": arg("marlin", why="It is right.", source="a card")}
+
+    made = plan(tmp_path, args=args)
+    yours = plan(tmp_path, "--moe-backend", "cutlass", args=args)
+
+    (experts,) = (kernel for kernel in made.kernels if kernel.part == "experts")
+    assert experts.backend == "marlin"
+    assert (experts.why, experts.source) == (
+        "It is right.",
+        "recipe qwen3/sm120; a card",
+    )
+    (experts,) = (kernel for kernel in yours.kernels if kernel.part == "experts")
+    assert (experts.backend, experts.source) == ("cutlass", "the command line")
+
+
+def test_a_variable_of_the_users_stands_in_the_place_of_the_recipes(
+    tmp_path: Path,
+) -> None:
+    env = {"VLLM_USE_DEEP_GEMM": arg("0"), "VLLM_MARLIN_USE_ATOMIC_ADD": arg("1")}
+    yours = (("VLLM_USE_DEEP_GEMM", "1"),)
+
+    made = plan(tmp_path, env=env, request={"environment": yours})
+
+    assert "VLLM_USE_DEEP_GEMM" not in dict(made.env)
+    assert dict(made.env)["VLLM_MARLIN_USE_ATOMIC_ADD"] == "1"
+    (finding,) = made.findings
+    assert finding.id == "recipe-variable-replaced"
+    assert "`VLLM_USE_DEEP_GEMM=1`" in finding.message
+
+
+def test_a_variable_that_the_engine_does_not_read_is_blamed_on_the_recipe(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RecipeError, match="`qwen3/sm120` cannot be used") as caught:
+        plan(tmp_path, env={"VLLM_USE_FLASHINFER_MOE_FP4": arg("1")})
+
+    assert "--moe-backend" in caught.value.evidence[0]

@@ -11,6 +11,7 @@ import pytest
 from engines import engine_python
 from nvfp4_serve.host import read_facts
 from nvfp4_serve.plan.recipes import check_recipe
+from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.flags import read_flags, read_spellings
 from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.lint import lint_file, lint_machines
@@ -29,9 +30,9 @@ RECIPES = load_recipes()
 def test_every_word_of_a_recipe_is_one_that_the_engine_knows(path: Path) -> None:
     read = read_recipe_file(path)
 
-    assert list(lint_file(read.file, read_flags())) == []
+    assert list(lint_file(read.file, read_flags(), read_variables())) == []
     for recipe in read.recipes:
-        check_recipe(recipe, read_spellings())
+        check_recipe(recipe, read_spellings(), read_variables())
 
 
 def test_each_recipe_is_for_some_machine_and_none_for_every_one() -> None:

@@ -1,6 +1,7 @@
 """The arguments that `serve` and `plan` share, and the way from them to a Plan."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,23 @@ def asked(context: click.Context) -> Asked:
             max_model_len=given["max_model_len"],
             extra=given["vllm_flags"],
             recipe=given["recipe"],
+            environment=_inherited(os.environ),
         ),
     )
 
+
+def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the variables that the engine would get and heed; no secret."""
+    return tuple(
+        sorted(
+            (name, value)
+            for name, value in environment.items()
+            if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+        )
+    )
+
+
+_HEEDED = ("VLLM_", "FLASHINFER_", "NCCL_")
 
 facts_option = click.option(
     "--facts",

@@ -8,7 +8,7 @@ from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_f
 from nvfp4_serve.cli.report import ready_text
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.render import render_json, render_shell
+from nvfp4_serve.render import kernel_lines, render_json, render_shell
 from nvfp4_serve.units import format_bytes
 
 
@@ -16,10 +16,21 @@ from nvfp4_serve.units import format_bytes
 @model_arguments
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
+@click.option(
+    "--diff",
+    type=click.Choice(["auto"]),
+    help="Print the kernels beside those that stock vLLM would take.",
+)
 @facts_option
 @click.pass_context
 def plan(
-    context: click.Context, /, *, form: str | None, facts: Path | None, **_: object
+    context: click.Context,
+    /,
+    *,
+    form: str | None,
+    diff: str | None,
+    facts: Path | None,
+    **_: object,
 ) -> None:
     """Say how MODEL would be served here, and why.
 
@@ -31,6 +42,8 @@ def plan(
         click.echo(render_json(made))
     elif form == "shell":
         click.echo(render_shell(made))
+    elif diff is not None:
+        click.echo("\n".join(kernel_lines(made)))
     else:
         click.echo("\n".join(_lines(made)))
 

@@ -8,6 +8,7 @@ import click
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.host import Host, read_facts
 from nvfp4_serve.plan.recipes import check_recipe
+from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.flags import read_flags, read_spellings
 from nvfp4_serve.recipe.lint import lint_file, lint_machines
 from nvfp4_serve.recipe.load import Read, read_recipe_file, recipe_files
@@ -47,7 +48,7 @@ def check_recipes(files: tuple[Path, ...], hosts: Path | None) -> None:
 
 
 def _faults_of(read: Read) -> Iterator[str]:
-    if faults := list(lint_file(read.file, read_flags())):
+    if faults := list(lint_file(read.file, read_flags(), read_variables())):
         error = read.document.error(faults)
         yield error.problem
         yield from (f"  {line}" for line in error.evidence)
@@ -55,7 +56,7 @@ def _faults_of(read: Read) -> Iterator[str]:
     # What the flags file cannot say: values that must be numbers, one flag twice.
     for recipe in read.recipes:
         try:
-            check_recipe(recipe, read_spellings())
+            check_recipe(recipe, read_spellings(), read_variables())
         except RecipeError as wrong:
             yield wrong.problem
             yield from (f"  {line}" for line in wrong.evidence)

@@ -8,28 +8,14 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
-from nvfp4_serve.plan.experts import check_experts, expert_choices
-from nvfp4_serve.plan.flags import (
-    Choice,
-    Spellings,
-    asked_flags,
-    check_flags,
-    user_reasons,
-)
+from nvfp4_serve.plan.flags import Choice, user_reasons
+from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
+from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
-from nvfp4_serve.plan.nested import read_nested
-from nvfp4_serve.plan.overlay import OVERRIDES, Overlaid, lay_over
-from nvfp4_serve.plan.recipes import (
-    Told,
-    blamed,
-    take_recipe,
-    with_context,
-    with_findings,
-)
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
-from nvfp4_serve.plan.widths import check_widths
-from nvfp4_serve.plan.wishes import Wishes, read_wishes
+from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
 
 
@@ -52,15 +38,17 @@ def make_plan(
             would scale its weights wrongly.
     """
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
-    said = _listen(layout, host, request, knowledge, engine)
+    said = listen(layout, host, request, knowledge, engine)
     told, request = said.told, said.request
     check_scales(layout, on_gpu=bool(host.gpus))
     with with_findings(told):
-        sized = _size(layout, told.host, request, said.wishes, said.asked)
-    choices = (*_decide(layout, said, sized), *said.overlaid.choices)
+        sized = _size(layout, told.host, request, said.both.wishes, said.both.asked)
+    kernels = _kernels(layout, sized.gpus, said, knowledge)
+    choices = (*_decide(layout, said, sized, kernels), *said.both.overlaid.choices)
     reasons = (
-        *adapter_reasons(layout, said.wishes.load_format),
+        *adapter_reasons(layout, said.both.wishes.load_format),
         *(choice.reason for choice in choices),
+        *kernels.reasons,
         *told.reasons,
         *user_reasons(request.extra),
     )
@@ -73,71 +61,42 @@ def make_plan(
         status=told.status,
         argv=(layout.folder or layout.model, *decided, *told.words, *request.extra),
         env=tuple(sorted(env.items())),
-        expect=told.added_to(plan.expect),
+        expect=told.added_to(
+            expect(layout, on_gpu=bool(sized.gpus), kernels=kernels.expected)
+        ),
+        kernels=kernels.compared,
         ready=told.ready,
         findings=told.findings,
         notes=told.notes,
     )
 
 
-class _Said(NamedTuple):
-    """What the recipe and the user say, together.
-
-    Attributes:
-        told: The recipe's part, without what the user or the overlay replaced.
-        request: The user's part, with the recipe's context where the user gave none.
-        asked: The flags of both.
-        wishes: What both ask of memory and GPUs.
-        overlaid: The config that the tensors ask for, with the keys of both.
-    """
-
-    told: Told
-    request: Request
-    asked: frozenset[str]
-    wishes: Wishes
-    overlaid: Overlaid
-
-
-def _listen(
-    layout: Layout, host: Host, request: Request, knowledge: Knowledge, engine: str
-) -> _Said:
-    """Return what is asked for; refuse what cannot be passed on."""
-    spellings = knowledge.spellings
-    check_flags(request.extra, spellings, engine)
-    told = take_recipe(knowledge.recipes, layout, host, request, spellings)
-    if told.recipe is not None:
-        with blamed(told.recipe):
-            _check_words(layout, told.words, spellings)
-    words = (*told.words, *request.extra)
-    wishes, overlaid = _check_words(layout, words, spellings)
-    if overlaid.extra != words:
-        # The overlay's flag holds the keys that both gave.
-        told = told.without(OVERRIDES)
-        request = replace(request, extra=read_nested(request.extra, OVERRIDES).others)
-    asked = asked_flags(words, spellings)
-    return _Said(told, with_context(request, told), asked, wishes, overlaid)
-
-
-def _check_words(
-    layout: Layout, words: tuple[str, ...], spellings: Spellings
-) -> tuple[Wishes, Overlaid]:
-    wishes = read_wishes(words, spellings)
-    check_experts(layout, words, spellings)
-    overlaid = lay_over(layout, words, wishes.quantization)
-    check_widths(layout, wishes)
-    return wishes, overlaid
-
-
-def _decide(layout: Layout, said: _Said, sized: "_Sized") -> tuple[Choice, ...]:
+def _decide(
+    layout: Layout, said: Said, sized: "_Sized", kernels: Kernels
+) -> tuple[Choice, ...]:
     """Return what the rules say where neither the recipe nor the user does."""
-    taken = said.asked | said.told.env.keys()
+    taken = said.both.asked | said.told.env.keys()
     every = (
         *_common(layout, said.request, sized.longest, said.told),
         *sized.choices,
-        *expert_choices(layout, sized.gpus, said.asked),
-        *tracking_choices(layout, said.wishes.load_format),
+        *kernels.choices,
+        *tracking_choices(layout, said.both.wishes.load_format),
     )
     return tuple(choice for choice in every if choice.name not in taken)
+
+
+def _kernels(
+    layout: Layout, gpus: tuple[Gpu, ...], said: Said, knowledge: Knowledge
+) -> Kernels:
+    """Return the kernels; a CPU has its own, and nothing to choose."""
+    if not gpus:
+        return Kernels()
+    target = target_of(gpus, said.both.wishes)
+    data = (knowledge.rules, knowledge.auto)
+    if said.recipe is not None and said.told.recipe is not None:
+        with blamed(said.told.recipe):
+            decide_kernels(layout, target, said.recipe.backends, *data)
+    return decide_kernels(layout, target, said.both.backends, *data)
 
 
 class _Sized(NamedTuple):
@@ -170,7 +129,7 @@ def _plan(
         bind=_address(request.host, request.port),
         shm_bytes=0,
         budget=sized.budget,
-        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,
     )
 

@@ -58,6 +58,27 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs one part of the model, beside what stock vLLM would take.
+
+    Attributes:
+        part: ``experts``, ``layers``, ``attention`` or ``draft``.
+        scheme: How that part is stored; of attention, its kind.
+        backend: What vLLM is given; ``auto``: nothing.
+        kernel: What vLLM then says it uses.
+        stock: What vLLM would take by itself.
+    """
+
+    part: str
+    scheme: str
+    backend: str
+    kernel: str
+    stock: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for beyond the model.
 
@@ -65,6 +86,8 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        environment: Variables of the caller that the engine would get: ``VLLM_...``,
+            ``FLASHINFER_...`` and ``NCCL_...``.
         recipe: The id of the recipe to take; ``none``: rules alone; None: the best
             that fits.
     """
@@ -74,6 +97,7 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
     recipe: str | None = None
 
 
@@ -96,6 +120,7 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        kernels: What runs each part of the model on a GPU, beside stock vLLM's choice.
         ready: How long a start takes, where the recipe says so.
         findings: What a person should know of the plan itself: which recipe was not
             taken and why, which of its arguments were replaced.
@@ -116,6 +141,7 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    kernels: tuple[Kernel, ...] = ()
     ready: Ready | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from nvfp4_serve.checkpoint.modules import CLASSES
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.recipe.choose import choose
+from nvfp4_serve.recipe.environment import Variables, check_environment
 from nvfp4_serve.recipe.flags import Flag
 from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.schema import ArgRow, Base, File, Variant
@@ -25,30 +26,19 @@ _SCHEMES: Final = frozenset(
     {"NVFP4", "W4A16_NVFP4", "FP8", "FP8_BLOCK", "MXFP4", "MXFP8", "INT8", "INT4"}
     | {"BF16", "F16", "F32", "NVFP4_AWQ", "unknown"}
 )
-#: Variables that vLLM 0.32.0 does not know, and the flag that does their work.
-#: vLLM 0.32.0, envs.py, which has none of them; 0.23.0, its deprecation warnings.
-_DEAD: Final[Mapping[str, str]] = {
-    "VLLM_USE_FLASHINFER_MOE_FP4": "--moe-backend",
-    "VLLM_USE_FLASHINFER_MOE_FP8": "--moe-backend",
-    "VLLM_USE_FLASHINFER_MOE_FP16": "--moe-backend",
-    "VLLM_FLASHINFER_MOE_BACKEND": "--moe-backend",
-    "VLLM_MXFP4_USE_MARLIN": "--moe-backend",
-    "VLLM_NVFP4_GEMM_BACKEND": "--linear-backend",
-    "VLLM_USE_NVFP4_CT_EMULATIONS": "--linear-backend",
-    "VLLM_USE_FBGEMM": "--linear-backend",
-    "VLLM_ATTENTION_BACKEND": "--attention-backend",
-    "VLLM_TEST_FORCE_FP8_MARLIN": "--linear-backend",
-}
 #: Numbers of machines that a condition is tried on.
 _NODES: Final = (1, 2, 4, 8)
 
 
-def lint_file(file: File, flags: Mapping[str, Flag]) -> Iterator[Fault]:
+def lint_file(
+    file: File, flags: Mapping[str, Flag], variables: Variables
+) -> Iterator[Fault]:
     """Yield what is wrong with the words of a file.
 
     Args:
         file: The file.
         flags: The flags of the pinned engine, by name.
+        variables: The environment variables that it reads.
     """
     for name in file.expect.layouts:
         if name not in LAYOUT_IDS:
@@ -56,9 +46,11 @@ def lint_file(file: File, flags: Mapping[str, Flag]) -> Iterator[Fault]:
             yield ("expect", "layouts"), f"no layout is called {name!r}{near}"
     yield from _schemes(file.expect.schemes)
     yield from _rows(("base",), file.base, flags)
+    yield from _variables(("base",), file.base, variables)
     for index, variant in enumerate(file.variants):
         here: Path_ = ("variants", index)
         yield from _rows(here, variant, flags)
+        yield from _variables(here, variant, variables)
         for key in ("log_must", "log_must_not"):
             for text in getattr(variant.expect, key):
                 if said := _no_pattern(text):
@@ -90,9 +82,14 @@ def _rows(
     for name, row in rows.args.items():
         for text in lint_arg(name, row, flags):
             yield (*here, "args", name), text
-    for name in rows.env:
-        if flag := _DEAD.get(name):
-            yield (*here, "env", name), f"vLLM does not know it any more; use `{flag}`"
+
+
+def _variables(
+    here: Path_, rows: Base | Variant, variables: Variables
+) -> Iterator[Fault]:
+    for name, row in rows.env.items():
+        for text in check_environment([(name, row.value)], variables):
+            yield (*here, "env", name), text
 
 
 def lint_arg(name: str, row: ArgRow, flags: Mapping[str, Flag]) -> Iterator[str]:
