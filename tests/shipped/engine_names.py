@@ -12,7 +12,6 @@ from typing import Any
 
 def names() -> dict[str, Any]:
     """Return every name that a recipe may use and `vllm serve --help` does not list."""
-    from vllm import envs
     from vllm.config.model import TokenizerMode
     from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
     from vllm.model_executor.models import registry
@@ -31,7 +30,6 @@ def names() -> dict[str, Any]:
         "tokenizer_modes": sorted(TokenizerMode.__args__),
         "load_formats": sorted(_LOAD_FORMAT_TO_MODEL_LOADER),
         "attention_backends": sorted(AttentionBackendEnum.__members__),
-        "environment": sorted(envs.environment_variables),
     }
 
 
