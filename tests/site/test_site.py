@@ -1,21 +1,14 @@
 """The page of models and machines, in a browser: found, filtered, copied, quiet."""
 
 import json
-import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from nvfp4_serve.cli.main import commands
 from nvfp4_serve.recipe.load import load_recipes
 from site_browser import console_of, open_browser, requests_of
 
@@ -25,18 +18,6 @@ TOP = Path(__file__).parents[2]
 RECIPES = load_recipes()
 #: The widths that the page is laid out for: a phone, a tablet, a desk.
 WIDTHS = (360, 820, 1360)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the page, made from the recipes as they are."""
-    folder = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, TOP / "docs/make_site.py", folder],
-        check=True,
-        capture_output=True,
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +97,6 @@ def test_a_kind_shows_those_alone(index: webdriver.Chrome) -> None:
     assert set(shown(index)) <= blocked
 
 
-def test_every_page_that_is_linked_is_there(site: Path) -> None:
-    index = (site / "index.html").read_text()
-    links = re.findall(r'href="(models/[^"#]+)(?:#([^"]+))?"', index)
-
-    assert links
-    for page, anchor in links:
-        assert not anchor or f'id="{anchor}"' in (site / page).read_text(), page
-
-
 def copied(chrome: webdriver.Chrome) -> str:
     script = "navigator.clipboard.readText().then(arguments[0])"
     return str(chrome.execute_async_script(script))
@@ -148,41 +120,6 @@ def test_the_button_copies_the_command_that_is_shown(
         assert copied(browser) == command
         assert browser.find_element(By.ID, "said").text == "Copied."
     assert len({card.find_element(By.TAG_NAME, "pre").text for card in cards}) >= 5
-
-
-def words_of(command: str) -> tuple[str, dict[str, Any]]:
-    """Return what our own parser makes of a command line."""
-    program, *words = shlex.split(command)
-    assert program == "nvfp4-serve"
-    context = commands.make_context("nvfp4-serve", list(words))
-    name, command_, rest = commands.resolve_command(
-        context, [*context._protected_args, *context.args]
-    )
-    assert command_ is not None
-    below = command_.make_context(name, rest, parent=context)
-    return str(name), below.params
-
-
-def test_our_parser_takes_every_command_of_every_page(site: Path) -> None:
-    ids = set()
-
-    for page in sorted((site / "models").glob("*.html")):
-        for html in re.findall(r"<pre id=[^>]+>([^<]+)</pre>", page.read_text()):
-            name, params = words_of(html)
-            assert name == "serve"
-            ids.add((params["model"], params["recipe"]))
-
-    one_machine = {
-        (recipe.model_id, recipe.id)
-        for recipe in RECIPES
-        if recipe.blocked is None and all(one.holds((1,)) for one in recipe.when.nodes)
-    }
-    assert ids == one_machine
-
-
-def test_a_command_that_our_parser_does_not_know_would_be_seen() -> None:
-    with pytest.raises(click.UsageError):
-        words_of("nvfp4-serve serve nvidia/Model --recipes x")
 
 
 def test_it_asks_the_network_for_nothing_and_complains_of_nothing(
