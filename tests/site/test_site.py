@@ -14,7 +14,6 @@ from site_browser import console_of, open_browser, requests_of
 
 pytestmark = pytest.mark.browser
 
-TOP = Path(__file__).parents[2]
 RECIPES = load_recipes()
 #: The widths that the page is laid out for: a phone, a tablet, a desk.
 WIDTHS = (360, 820, 1360)
