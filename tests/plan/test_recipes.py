@@ -1,6 +1,7 @@
 """Rules give way to a recipe, and a recipe to the user."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
 from nvfp4_serve.checkpoint.types import Experts, Overlay
 from nvfp4_serve.errors import DoesNotFitError, RecipeError, UsageError
-from nvfp4_serve.host import Host
+from nvfp4_serve.host import Host, read_facts
 from nvfp4_serve.plan import Plan, Request, Status, make_plan
 from nvfp4_serve.plan.types import Ready
 from nvfp4_serve.recipe.knowledge import load_knowledge
+from nvfp4_serve.recipe.load import load_recipes
 from nvfp4_serve.units import GIB
 from recipe_files import MODEL, arg, load, variant
 
@@ -378,3 +380,41 @@ def test_a_variable_that_the_engine_does_not_read_is_blamed_on_the_recipe(
         plan(tmp_path, env={"VLLM_USE_FLASHINFER_MOE_FP4": arg("1")})
 
     assert "--moe-backend" in caught.value.evidence[0]
+
+
+#: As large as canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP, by the headers that its
+#: converter's naming gives; computed, not read.
+MISSION = layout(
+    model="canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP",
+    folder=None,
+    revision="0" * 40,
+    architecture="DeepseekV4ForCausalLM",
+    layout="deepseek-v4",
+    schemes={"attention": "FP8_BLOCK", "routed_experts": "NVFP4", "mtp": "MXFP4"},
+    weight_bytes=913_061_485_688,
+    max_position_embeddings=1_048_576,
+    attention=None,
+    attention_heads=128,
+)
+OURS = replace(KNOWN, recipes=load_recipes())
+
+
+def recorded(name: str) -> Host:
+    return read_facts(Path(__file__).parents[1] / "data/hosts" / f"{name}.json")
+
+
+def test_the_missions_model_is_served_by_eight_b300() -> None:
+    made = make_plan(MISSION, recorded("b300x8"), Request(), OURS)
+
+    assert made.recipe_id == "deepseek-v4-pro-nvfp4-fp8-mtp/b300x8"
+    assert len(made.gpus) == 8
+    assert value_of(made, "--max-model-len") == "65536"
+
+
+def test_the_missions_model_is_refused_by_eight_rtx_pro_6000_with_the_sum() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        make_plan(MISSION, recorded("rtx-pro-6000x8"), Request(), OURS)
+
+    said = "\n".join(caught.value.evidence)
+    assert re.search(r"8 x .*weights 106\.\d GiB", said)
+    assert "misses compute_capability: wanted 10.3, found 12.0" in said
