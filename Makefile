@@ -30,7 +30,7 @@ check: setup ## format, lint, types, floors, quick tests; under a minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker"
+	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker and not browser"
 
 fmt: setup ## format the code
 	$(BIN)/ruff format .
@@ -68,8 +68,12 @@ example: setup ## make the example again, with real ModelOpt; five minutes
 golden: setup ## write the golden plans again: every checkpoint on every machine
 	cd tests && ../$(BIN)/python -m plan.goldens
 
-docs: setup ## write the reference pages from the program
+docs: setup ## write the reference pages from the program and the recipes
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_compatibility.py
+
+site: setup ## write the page of models and machines; build/site/index.html
+	$(BIN)/python docs/make_site.py
 
 patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
@@ -86,4 +90,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto golden
+.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto golden site
