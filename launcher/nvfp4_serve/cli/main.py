@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "repair": ("repair", "Write a checkpoint again, in the layout that loaders know."),
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
+    "import": ("import_", "Read the recipe of another tool, and say what is wrong."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),
@@ -39,7 +40,9 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"nvfp4_serve.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        # `import` is a word of Python's; its function has another name.
+        name = "import_" if cmd_name == "import" else cmd_name
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(

@@ -1,0 +1,265 @@
+"""The flags of a foreign recipe -> those that may stay, and what is wrong. Pure."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.flags import Flags
+from nvfp4_serve.recipe.foreign.arguments import (
+    Argument,
+    Arguments,
+    effective,
+    merge,
+    value_words,
+)
+from nvfp4_serve.recipe.foreign.changes import GONE, GONE_KEYS, RENAMED
+from nvfp4_serve.recipe.foreign.types import Machine, error, info, warning
+
+#: Flags that a recipe never has, and what becomes of them.
+_USERS: Final = {
+    "--host": "the launcher binds 127.0.0.1 unless it is told otherwise",
+    "--port": "the launcher's own option",
+    "--served-model-name": "the launcher's own option",
+    "--uvicorn-log-level": "the server's own affair",
+}
+_NODES: Final = frozenset(
+    {
+        "--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless",
+        "--data-parallel-address", "--data-parallel-rpc-port",
+        "--data-parallel-start-rank", "--data-parallel-rank",
+        "--data-parallel-size-local",
+    }
+)  # fmt: skip
+_SECRET: Final = frozenset({"--api-key", "--hf-token"})
+_FIX_FLAG: Final = (
+    "Leave it out, or write what this vLLM takes; it is not in the recipe."
+)
+
+
+def check_flags(
+    found: Arguments, flags: Flags, machine: Machine, label: str, *, is_nvfp4: bool
+) -> tuple[tuple[Argument, ...], tuple[Finding, ...]]:
+    """Return the arguments for the recipe, and everything that is wrong with them."""
+    findings = [
+        error(
+            "word-out-of-place",
+            f"{label}:{fault.line}: {fault.text}.",
+            "Correct the command and import it again.",
+        )
+        for fault in found.faults
+    ]
+    given = [_renamed(argument, flags, label, findings) for argument in found.given]
+    findings += _disagreements(given, label)
+    counted = list(effective(given).values())
+    kept: list[Argument] = []
+    for argument in counted:
+        against = tuple(_against(argument, flags, label))
+        findings += against
+        if not against:
+            kept.append(argument)
+    findings += _public(counted, label)
+    findings += _dangers(kept, machine, label, is_nvfp4=is_nvfp4)
+    return tuple(kept), tuple(findings)
+
+
+def _renamed(
+    argument: Argument, flags: Flags, label: str, findings: list[Finding]
+) -> Argument:
+    """Return the argument under the name that the pinned vLLM has for it."""
+    new = RENAMED.get(argument.name)
+    if argument.is_known or new is None:
+        return argument
+    value = argument.value if new.switch is None else new.switch
+    today = Argument(
+        new.name, argument.spelt, value, argument.line, True, argument.expansions
+    )
+    since = f" ({new.since})" if new.since else ""
+    shown = f"--no-{new.name[2:]}" if value is False else today.shown
+    findings.append(
+        warning(
+            "flag-renamed",
+            f"{label}:{argument.line}: vLLM {flags.version} has no "
+            f"`{argument.name}`{since}; the recipe says `{shown}`, which means the "
+            "same.",
+            "Write it so in the text, too.",
+        )
+    )
+    return today
+
+
+def _disagreements(given: list[Argument], label: str) -> Iterator[Finding]:
+    for before, after in merge(given):
+        yield warning(
+            "flag-given-twice",
+            f"{label}:{after.line}: `{after.shown}` disagrees with `{before.shown}` of "
+            f"line {before.line}; vLLM takes the last one, and so does the recipe.",
+            "Leave one of them out.",
+        )
+
+
+def _against(argument: Argument, flags: Flags, label: str) -> Iterator[Finding]:
+    """Yield why an argument is not in the recipe."""
+    at = f"{label}:{argument.line}"
+    name = argument.name
+    if name in _SECRET:
+        yield warning(
+            "secret-in-text",
+            f"{at}: `{name}` is given in the text; it is neither shown nor kept.",
+            "Take it out of the file, and replace it where the file was shared. Set "
+            "`VLLM_API_KEY` or `HF_TOKEN` where the engine is started.",
+        )
+    elif argument.expansions:
+        yield error(
+            "value-of-the-shell",
+            f"{at}: `{name}` is {', '.join(argument.expansions)}, which only the shell "
+            "that runs it knows; it is not in the recipe.",
+            "Write the value out and import it again.",
+        )
+    elif name == "--trust-remote-code":
+        if argument.value is True:
+            yield warning(
+                "remote-code",
+                f"{at}: `--trust-remote-code` runs code of the checkpoint's; it is "
+                "not in the recipe.",
+                "Give it by hand after `--`, where the model cannot do without.",
+            )
+    elif name in _USERS:
+        yield info(
+            "left-to-the-user",
+            f"{at}: `{argument.shown}` is not in the recipe: {_USERS[name]}.",
+            "Give it to `nvfp4-serve serve`, if you want it so.",
+        )
+    elif name in _NODES:
+        yield info(
+            "left-to-the-nodes",
+            f"{at}: `{argument.shown}` is not in the recipe: it says which node this "
+            "is.",
+            "The condition `nodes` of the recipe says how many there are.",
+        )
+    elif argument.is_known:
+        yield from _wrong_value(argument, flags, at)
+    else:
+        yield _not_taken(argument, flags, at)
+
+
+def _not_taken(argument: Argument, flags: Flags, at: str) -> Finding:
+    told = GONE.get(argument.name)
+    near = difflib.get_close_matches(argument.name, flags.spellings, n=1)
+    if told:
+        hint = f"; {told}"
+    else:
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+    return error(
+        "flag-not-taken",
+        f"{at}: vLLM {flags.version} has no `{argument.name}`{hint}",
+        _FIX_FLAG,
+    )
+
+
+def _wrong_value(argument: Argument, flags: Flags, at: str) -> Iterator[Finding]:
+    flag = flags.by_name[argument.name]
+    words = value_words(argument.value)
+    if flag.takes_value == "no" and words:
+        yield error(
+            "flag-value-not-taken",
+            f"{at}: `{argument.name}` is a switch; it takes no value, and it has "
+            f"`{words[0]}`.",
+            f"Write `{argument.name}` or `--no-{argument.name[2:]}`.",
+        )
+    if not flag.choices or flag.takes_value == "no":
+        return
+    for word in words:
+        if word in flag.choices or not isinstance(argument.value, str | list):
+            continue
+        near = difflib.get_close_matches(word, flag.choices, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        yield error(
+            "flag-value-not-taken",
+            f"{at}: vLLM {flags.version} takes no `{argument.name} {word}`{hint}",
+            f"It takes {', '.join(flag.choices)}.",
+        )
+
+
+def _public(given: list[Argument], label: str) -> Iterator[Finding]:
+    has_key = any(argument.name == "--api-key" for argument in given)
+    for argument in given:
+        if (
+            argument.name == "--host"
+            and argument.value in {"0.0.0.0", "::"}  # noqa: S104 - that is the finding
+            and not has_key
+        ):
+            yield warning(
+                "public-bind",
+                f"{label}:{argument.line}: `{argument.shown}` answers on every address "
+                "of the machine, and no key is asked for.",
+                "The recipe leaves the address out; whoever serves it for others gives "
+                "`--host` and sets `VLLM_API_KEY`.",
+            )
+
+
+def _dangers(
+    given: list[Argument], machine: Machine, label: str, *, is_nvfp4: bool
+) -> Iterator[Finding]:
+    """Yield what starts and then goes wrong."""
+    for argument in given:
+        at = f"{label}:{argument.line}"
+        if isinstance(argument.value, dict):
+            yield from _gone_keys(argument, at)
+        if "deep_gemm_mega_moe" in _strings(argument.value):
+            kind = error if is_nvfp4 else warning
+            yield kind(
+                "mega-moe-with-nvfp4",
+                f"{at}: `{argument.name}` asks for `deep_gemm_mega_moe`, which reads "
+                "NVFP4 experts as MXFP4: it fails, or answers wrongly.",
+                "Give `--moe-backend flashinfer_trtllm` on 10.x, or leave it out "
+                "(vLLM 0.32.0, fused_moe/oracle/nvfp4.py; vLLM issue 43454).",
+            )
+        if _asks_for_fp4_indexer(argument):
+            yield _indexer(argument, machine, at)
+
+
+def _gone_keys(argument: Argument, at: str) -> Iterator[Finding]:
+    value = argument.value
+    for (name, key), told in GONE_KEYS.items():
+        if name == argument.name and isinstance(value, dict) and key in value:
+            yield error(
+                "key-not-taken",
+                f"{at}: `{name}` has no key `{key}` any more: {told}",
+                "Correct it in the recipe; as it stands, the engine refuses it.",
+            )
+
+
+def _asks_for_fp4_indexer(argument: Argument) -> bool:
+    value = argument.value
+    if argument.name != "--attention-config" or not isinstance(value, dict):
+        return False
+    is_on = str(value.get("use_fp4_indexer_cache")).lower() in {"true", "1"}
+    return is_on or str(value.get("indexer_kv_dtype")).lower() == "mxfp4"
+
+
+def _indexer(argument: Argument, machine: Machine, at: str) -> Finding:
+    capability = machine.compute_capability
+    message = f"{at}: `{argument.name}` asks for an FP4 indexer cache, which only "
+    if capability and capability.startswith("12."):
+        return error(
+            "fp4-indexer-cache",
+            f"{message}compute capability 10.x has; on sm_{capability.replace('.', '')} "
+            "there is no such kernel.",
+            'Write {"indexer_kv_dtype": "fp8"}.',
+        )
+    told = "10.x has; the GPU is not said" if capability is None else "10.x has"
+    kind = info if capability and capability.startswith("10.") else warning
+    return kind(
+        "fp4-indexer-cache",
+        f"{message}compute capability {told}.",
+        "On 12.x, write fp8; `--gpu` says which GPU it is for.",
+    )
+
+
+def _strings(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*(_strings(below) for below in value.values()), set())
+    if isinstance(value, list):
+        return set().union(*(_strings(below) for below in value), set())
+    return {str(value)}

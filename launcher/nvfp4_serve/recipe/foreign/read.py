@@ -1,0 +1,298 @@
+"""Foreign text -> a recipe of ours, and everything that is wrong with it.
+
+Nothing of the text is run. Nothing that looks like a secret leaves this module.
+"""
+
+import dataclasses
+import enum
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from nvfp4_serve.errors import RecipeError
+from nvfp4_serve.finding import Finding, Severity
+from nvfp4_serve.recipe.flags import Flags
+from nvfp4_serve.recipe.foreign.arguments import Argument, Arguments, read_arguments
+from nvfp4_serve.recipe.foreign.check_around import (
+    check_environment,
+    check_image,
+    check_revision,
+)
+from nvfp4_serve.recipe.foreign.check_flags import check_flags
+from nvfp4_serve.recipe.foreign.command import read_command
+from nvfp4_serve.recipe.foreign.compose import read_compose
+from nvfp4_serve.recipe.foreign.document import Imported
+from nvfp4_serve.recipe.foreign.eugr import read_eugr
+from nvfp4_serve.recipe.foreign.rendered import (
+    is_rendered,
+    read_rendered,
+    words_launch,
+)
+from nvfp4_serve.recipe.foreign.secrets import redact, secrets_in
+from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
+from nvfp4_serve.recipe.foreign.types import Launch, Machine
+from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
+
+#: Bytes. The longest recipe that was seen has 30 KiB.
+LONGEST: Final = 1 << 20
+_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+class Form(enum.StrEnum):
+    """The formats that are read."""
+
+    SPARKRUN = "sparkrun"
+    EUGR = "eugr"
+    VLLM_RECIPES = "vllm-recipes"
+    COMPOSE = "compose"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user says of the recipe.
+
+    Attributes:
+        form: The format; None: find out.
+        model: The Hub id, where the text names a folder.
+        machine: The machine that it is wanted for.
+    """
+
+    form: Form | None = None
+    model: str | None = None
+    machine: Machine = Machine()
+
+
+def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Imported:
+    """Return what a foreign text says, in our words.
+
+    Args:
+        raw: The text; no more than `LONGEST` bytes and one are looked at.
+        label: The file, for messages.
+        wanted: What the user says of it.
+        flags: What the pinned vLLM takes.
+
+    Raises:
+        RecipeError: It cannot be read; the message repeats no secret.
+    """
+    text = _decoded(raw, label)
+    secrets = secrets_in(text)
+    try:
+        form, launch = _launch(text, label, wanted)
+        imported = _imported(form, launch, label, wanted, flags)
+    except RecipeError as error:
+        raise RecipeError(
+            redact(error.problem, secrets),
+            evidence=tuple(redact(line, secrets) for line in error.evidence),
+            fix=redact(error.fix, secrets),
+        ) from None
+    return _redacted(imported, secrets)
+
+
+def _decoded(raw: bytes, label: str) -> str:
+    if len(raw) > LONGEST:
+        raise RecipeError(
+            f"{label} is over {LONGEST >> 20} MiB long; no recipe is.",
+            fix="Give the recipe alone.",
+        )
+    if b"\0" in raw:
+        raise RecipeError(f"{label} is no text.", fix="Give a recipe or a command.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{label} is no text in UTF-8: byte {error.start} is 0x{raw[error.start]:02x}.",
+            fix="Give a recipe or a command, as UTF-8.",
+        ) from error
+    if not text.strip():
+        raise RecipeError(f"{label} is empty.", fix="Give a recipe or a command.")
+    return text
+
+
+def _launch(text: str, label: str, wanted: Wanted) -> tuple[Form, Launch]:
+    machine = wanted.machine
+    if wanted.form is Form.COMMAND:
+        return Form.COMMAND, _command(text, label, machine)
+    data = _json(text)
+    if is_rendered(data):
+        return Form.VLLM_RECIPES, read_rendered(data, label, machine)
+    if isinstance(data, list) and data and all(isinstance(item, str) for item in data):
+        launch = words_launch(data, label)
+        return Form.COMMAND, replace(launch, machine=machine)
+    if wanted.form is None and _looks_like_command(text):
+        return Form.COMMAND, _command(text, label, machine)
+    source = parse_foreign(text, label)
+    form = wanted.form or _form(source, label)
+    if not isinstance(source.data, dict):
+        raise RecipeError(f"{label} is no mapping.", fix=f"Give a {form} file.")
+    if form is Form.SPARKRUN:
+        return form, read_sparkrun(source, label, machine)
+    if form is Form.EUGR:
+        return form, read_eugr(source, label, machine)
+    if form is Form.COMPOSE:
+        return form, read_compose(source, label, machine)
+    raise RecipeError(f"{label}: not read yet.", fix="Give the rendered JSON.")
+
+
+def _command(text: str, label: str, machine: Machine) -> Launch:
+    return replace(read_command(text, label), machine=machine)
+
+
+def _json(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _looks_like_command(text: str) -> bool:
+    """True where some line begins as a shell's would, and none as a recipe's."""
+    is_yaml = re.search(
+        r"(?m)^(?:model|command|recipe_version|services|runtime|variants|container):",
+        text,
+    )
+    words = (
+        r"vllm\s+serve\b|docker\s+|podman\s+|python3?\s+-m\s+vllm|\S*/vllm\s+serve\b"
+    )
+    return is_yaml is None and bool(
+        re.search(rf"(?m)(?:^|[\s;&|]|\$ )(?:{words})", text)
+    )
+
+
+def _form(source: ForeignYaml, label: str) -> Form:
+    """Return the format of a YAML text.
+
+    Raises:
+        RecipeError: With what each format lacks.
+    """
+    keys = set(source.data) if isinstance(source.data, dict) else set()
+    if "services" in keys:
+        return Form.COMPOSE
+    if "meta" in keys and ("variants" in keys or "hardware_overrides" in keys):
+        return Form.VLLM_RECIPES
+    version = source.data.get("recipe_version") if keys else None
+    is_first = str(version) == "1" and "runtime" not in keys
+    if is_first and {"command", "container"} <= keys:
+        return Form.EUGR
+    if "model" in keys and keys & {"runtime", "recipe_version", "defaults", "command"}:
+        return Form.SPARKRUN
+    wanted = (
+        ("sparkrun", "`model`, and `runtime`, `defaults` or `command`"),
+        ("eugr", "`recipe_version: 1`, `container` and `command`"),
+        ("vllm-recipes", "`meta` and `variants`; or JSON with `argv`"),
+        ("compose", "`services`"),
+        ("command", "a line with `vllm serve` or `docker run`"),
+    )
+    found = ", ".join(sorted(map(str, keys))[:12]) or "no mapping"
+    raise RecipeError(
+        f"{label} is none of the formats that are read; it has {found}.",
+        evidence=tuple(f"{name} needs {what}" for name, what in wanted),
+        fix="Say which it is with `--format`.",
+    )
+
+
+def _imported(
+    form: Form, launch: Launch, label: str, wanted: Wanted, flags: Flags
+) -> Imported:
+    arguments = read_arguments(launch.words, flags)
+    launch = _with_revision(launch, arguments)
+    model = _model(launch, arguments, label, wanted)
+    kept, findings = check_flags(
+        arguments,
+        flags,
+        launch.machine,
+        label,
+        is_nvfp4=_is_nvfp4(model, arguments),
+    )
+    environment, around = check_environment(launch, label)
+    told = (
+        *launch.findings,
+        *findings,
+        *around,
+        *check_image(launch, label),
+        *check_revision(launch, model, label),
+    )
+    return Imported(
+        form=form,
+        label=label,
+        model=model,
+        launch=launch,
+        arguments=kept,
+        environment=environment,
+        findings=tuple(sorted(told, key=lambda finding: _ORDER[finding.severity])),
+    )
+
+
+def _with_revision(launch: Launch, arguments: Arguments) -> Launch:
+    """Take ``--revision`` out of the flags: the recipe has a place for it."""
+    revision = launch.revision
+    rest: list[Argument] = []
+    for argument in arguments.given:
+        if argument.name == "--revision" and isinstance(argument.value, str):
+            revision = argument.value
+        else:
+            rest.append(argument)
+    arguments.given = rest
+    return replace(launch, revision=revision)
+
+
+def _model(launch: Launch, arguments: Arguments, label: str, wanted: Wanted) -> str:
+    """Return the Hub id of the model.
+
+    Raises:
+        RecipeError: The text names none, and the user neither.
+    """
+    named = arguments.model.text if arguments.model else None
+    for candidate in (wanted.model, named, launch.model):
+        if candidate and _ID.fullmatch(candidate):
+            return candidate
+    found = named or launch.model
+    raise RecipeError(
+        f"{label}: the model is `{found}`, which is no id on the Hub."
+        if found
+        else f"{label} names no model.",
+        fix="Name it with `--model OWNER/NAME`; a recipe is for a model of the Hub.",
+    )
+
+
+def _is_nvfp4(model: str, arguments: Arguments) -> bool:
+    told = {
+        argument.name: str(argument.value).lower() for argument in arguments.given
+    }.get("--quantization", "")
+    return "fp4" in model.lower() or "fp4" in told or told == "modelopt_mixed"
+
+
+def _redacted(imported: Imported, secrets: frozenset[str]) -> Imported:
+    """Return ``imported`` without a secret in any of its texts."""
+    result = _clean(imported, secrets)
+    assert isinstance(result, Imported)  # noqa: S101 - it keeps its type
+    return result
+
+
+def _clean(value: Any, secrets: frozenset[str]) -> Any:
+    if isinstance(value, enum.Enum) or value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, tuple | list):
+        return type(value)(_clean(item, secrets) for item in value)
+    if isinstance(value, dict):
+        return {
+            redact(key, secrets): _clean(below, secrets) for key, below in value.items()
+        }
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            field.name: _clean(getattr(value, field.name), secrets)
+            for field in dataclasses.fields(value)
+        }
+        return replace(value, **changed)
+    return value
+
+
+def worst(findings: tuple[Finding, ...]) -> Severity | None:
+    """Return the worst severity among ``findings``, or None: there are none."""
+    return min((f.severity for f in findings), key=_ORDER.__getitem__, default=None)
