@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import read_facts
 from nvfp4_serve.recipe.flags import read_flags
 from nvfp4_serve.recipe.foreign.document import Imported, recipe_data, recipe_text
+from nvfp4_serve.recipe.foreign.hardware import PROFILES
 from nvfp4_serve.recipe.foreign.read import LONGEST, Form, Wanted, read_foreign, worst
 from nvfp4_serve.recipe.foreign.types import Machine
+from nvfp4_serve.recipe.foreign.vllm_recipes import Asked
 
 _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 
@@ -39,13 +42,15 @@ _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--model", help="The model's id on the Hub, where FILE names a folder.")
-@click.option("--gpu", help="The machine that it is wanted for: `12.1x2`, `10.3x8`.")
+@click.option("--gpu", help="The machine that it is wanted for: `12.1x2`, `b300`.")
+@click.option("--variant", help="Which variant of a file of vllm-project/recipes.")
+@click.option("--strategy", help="Which strategy of a file of vllm-project/recipes.")
 @click.option(
     "--nodes", type=click.IntRange(min=1), help="Machines that work together."
 )
 @facts_option
 @click.pass_context
-def import_(context: click.Context, **_: object) -> None:
+def import_(context: click.Context, /, **_: object) -> None:
     """Read the recipe of another tool, and say what is wrong with it.
 
     FILE is a recipe of sparkrun, eugr or vllm-project/recipes, a compose file, or a
@@ -59,6 +64,7 @@ def import_(context: click.Context, **_: object) -> None:
         form=None if given["form"] == "auto" else Form(given["form"]),
         model=given["model"],
         machine=_machine(given),
+        asked=Asked(given["variant"], given["strategy"]),
     )
     imported = read_foreign(raw, label, wanted, read_flags())
     _write(imported, given["output"], as_json=given["as_json"])
@@ -94,11 +100,15 @@ def _machine(given: dict[str, Any]) -> Machine:
         return _machine_of_facts(given["facts"], nodes)
     if given["gpu"] is None:
         return Machine(nodes=nodes)
+    if given["gpu"] in PROFILES:
+        return replace(PROFILES[given["gpu"]].machine, nodes=nodes)
     found = _GPU.fullmatch(given["gpu"].strip())
     if found is None or found[2] == "0":
         raise UsageError(
-            f"`--gpu {given['gpu']}` is no compute capability and number of GPUs.",
-            fix="Write it as `12.1x2`; `nvfp4-serve host` says both.",
+            f"`--gpu {given['gpu']}` names no machine that is known here.",
+            evidence=(f"known are {', '.join(PROFILES)}",),
+            fix="Write compute capability and number of GPUs, `12.1x2`; "
+            "`nvfp4-serve host` says both.",
         )
     return Machine(None, found[1], int(found[2] or 1), nodes)
 

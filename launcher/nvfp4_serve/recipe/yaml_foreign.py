@@ -76,7 +76,7 @@ class _Reader:
         self._label = label
         self._count = 0
 
-    def value(self, node: yaml.Node, path: Path_, depth: int) -> Any:
+    def value(self, node: yaml.Node, path: Path_, depth: int) -> object:
         """Return what a node says."""
         self._count += 1
         if self._count > _MOST_NODES or depth > _DEEPEST:
@@ -95,7 +95,7 @@ class _Reader:
             ]
         return _scalar(node)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> Any:
+    def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> object:
         merged: dict[str, Any] = {}
         own: dict[str, Any] = {}
         for key, below in node.value:
@@ -123,7 +123,7 @@ def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + (2 if below else 1)
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
+def _scalar(node: yaml.Node) -> object:
     """Return what YAML 1.1 takes a word for; dates stay as they are written."""
     text = str(node.value)
     kind = node.tag.removeprefix(_TAG)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 #: Plain words that no YAML, 1.1 or 1.2, reads as anything else.
 _PLAIN: Final = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*[A-Za-z0-9_]|[A-Za-z]{2}")
@@ -37,7 +37,7 @@ def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield from _entry(f"{indent}{_key(key)}:", below, indent)
 
 
-def _entry(head: str, value: Any, indent: str) -> Iterator[str]:
+def _entry(head: str, value: object, indent: str) -> Iterator[str]:
     if isinstance(value, Block) and _fits_block(value):
         yield f"{head} |"
         yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
@@ -52,7 +52,7 @@ def _entry(head: str, value: Any, indent: str) -> Iterator[str]:
         yield f"{head} {_flow(value)}"
 
 
-def _item(value: Any, indent: str) -> Iterator[str]:
+def _item(value: object, indent: str) -> Iterator[str]:
     if isinstance(value, Mapping) and value and not isinstance(value, Inside):
         lines = list(_mapping(value, f"{indent}  "))
         yield f"{indent}- {lines[0].strip()}"
@@ -61,7 +61,7 @@ def _item(value: Any, indent: str) -> Iterator[str]:
         yield f"{indent}- {_flow(value)}"
 
 
-def _is_long_list(value: Any) -> bool:
+def _is_long_list(value: object) -> TypeGuard[Sequence[object]]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         return False
     return any(isinstance(item, Mapping) for item in value) or (
@@ -88,7 +88,7 @@ def _key(key: str) -> str:
     return key if is_plain else _quoted(key)
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):

@@ -29,7 +29,7 @@ def check_image(launch: Launch, label: str) -> Iterator[Finding]:
     if image is None or _DIGEST.search(image):
         return
     at = f"{label}:{launch.image_line}"
-    name, _, tag = image.rpartition("/")[2].partition(":")
+    _, _, tag = image.rpartition("/")[2].partition(":")
     if not tag or _FLOATING.search(tag) or not _FIXED_TAG.search(tag):
         told = f"tag `{tag}`" if tag else "no tag, which means `latest`"
         yield warning(

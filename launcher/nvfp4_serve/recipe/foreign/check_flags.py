@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from nvfp4_serve.finding import Finding
 from nvfp4_serve.recipe.flags import Flags
@@ -32,9 +32,7 @@ _NODES: Final = frozenset(
     }
 )  # fmt: skip
 _SECRET: Final = frozenset({"--api-key", "--hf-token"})
-_FIX_FLAG: Final = (
-    "Leave it out, or write what this vLLM takes; it is not in the recipe."
-)
+_FIX_FLAG: Final = "Leave it out, or write what vLLM takes; it is not in the recipe."
 
 
 def check_flags(
@@ -146,10 +144,8 @@ def _against(argument: Argument, flags: Flags, label: str) -> Iterator[Finding]:
 def _not_taken(argument: Argument, flags: Flags, at: str) -> Finding:
     told = GONE.get(argument.name)
     near = difflib.get_close_matches(argument.name, flags.spellings, n=1)
-    if told:
-        hint = f"; {told}"
-    else:
-        hint = f"; did you mean `{near[0]}`?" if near else ""
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    hint = f"; {told}" if told else hint
     return error(
         "flag-not-taken",
         f"{at}: vLLM {flags.version} has no `{argument.name}`{hint}",
@@ -225,7 +221,7 @@ def _gone_keys(argument: Argument, at: str) -> Iterator[Finding]:
         if name == argument.name and isinstance(value, dict) and key in value:
             yield error(
                 "key-not-taken",
-                f"{at}: `{name}` has no key `{key}` any more: {told}",
+                f"{at}: `{name}` has no key `{key}` any more: {told}.",
                 "Correct it in the recipe; as it stands, the engine refuses it.",
             )
 
@@ -244,8 +240,8 @@ def _indexer(argument: Argument, machine: Machine, at: str) -> Finding:
     if capability and capability.startswith("12."):
         return error(
             "fp4-indexer-cache",
-            f"{message}compute capability 10.x has; on sm_{capability.replace('.', '')} "
-            "there is no such kernel.",
+            f"{message}compute capability 10.x has; sm_{capability.replace('.', '')} has "
+            "no such kernel.",
             'Write {"indexer_kv_dtype": "fp8"}.',
         )
     told = "10.x has; the GPU is not said" if capability is None else "10.x has"
@@ -257,7 +253,7 @@ def _indexer(argument: Argument, machine: Machine, at: str) -> Finding:
     )
 
 
-def _strings(value: Any) -> set[str]:
+def _strings(value: object) -> set[str]:
     if isinstance(value, dict):
         return set().union(*(_strings(below) for below in value.values()), set())
     if isinstance(value, list):

@@ -51,7 +51,7 @@ def applies(when: dict[str, Any], machine: Machine, data: dict[str, Any]) -> Ver
     return Verdict(holds=True, why="every condition holds")
 
 
-def _found(key: str, machine: Machine, config: dict[str, Any]) -> Any:
+def _found(key: str, machine: Machine, config: dict[str, Any]) -> object:
     capability = machine.compute_capability
     known: dict[str, Any] = {
         "nodes": machine.nodes,
@@ -65,13 +65,13 @@ def _found(key: str, machine: Machine, config: dict[str, Any]) -> Any:
     return known.get(key)
 
 
-def _holds(wanted: Any, found: Any, *, absent: bool) -> bool:
+def _holds(wanted: object, found: object, *, absent: bool) -> bool:
     if isinstance(wanted, dict):
         return all(_operator(op, value, found, absent) for op, value in wanted.items())
     return _operator("in" if isinstance(wanted, list) else "eq", wanted, found, absent)
 
 
-def _operator(op: str, wanted: Any, found: Any, absent: bool) -> bool:
+def _operator(op: str, wanted: object, found: object, absent: bool) -> bool:
     if found is None:
         return absent and op in {"ne", "not_in"}
     if op in {"eq", "ne", "in", "not_in"}:
@@ -81,9 +81,9 @@ def _operator(op: str, wanted: Any, found: Any, absent: bool) -> bool:
     return _ordered(op, wanted, found)
 
 
-def _ordered(op: str, wanted: Any, found: Any) -> bool:
+def _ordered(op: str, wanted: object, found: object) -> bool:
     try:
-        first, second = float(found), float(wanted)
+        first, second = float(str(found)), float(str(wanted))
     except (TypeError, ValueError):
         return False
     return {
@@ -94,18 +94,18 @@ def _ordered(op: str, wanted: Any, found: Any) -> bool:
     }.get(op, False)
 
 
-def _same(wanted: Any, found: Any) -> bool:
+def _same(wanted: object, found: object) -> bool:
     if isinstance(wanted, bool) or isinstance(found, bool):
         return wanted is found
     if isinstance(found, int | float):
         try:
-            return float(wanted) == found
+            return float(str(wanted)) == found
         except (TypeError, ValueError):
             return False
     return _plain(wanted) == _plain(found)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """Return one spelling for ``sm_121``, ``sm121``, ``12.1`` and 121."""
     text = str(value).strip().lower().removeprefix("sm").removeprefix("_")
     return text.replace(".", "") if text.replace(".", "").isdigit() else text

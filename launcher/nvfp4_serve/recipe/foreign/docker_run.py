@@ -84,7 +84,7 @@ def read_docker_run(words: tuple[Word, ...], label: str) -> Container:
         found.findings.append(
             info(
                 "container-options-left-out",
-                f"{label}: these options of `docker run` are not carried over: {names}.",
+                f"{label}: these options of `docker run` are left out: {names}.",
                 "Nothing, unless the engine needs one of them.",
             )
         )

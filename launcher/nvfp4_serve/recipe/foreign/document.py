@@ -95,14 +95,14 @@ def _variant(imported: Imported) -> dict[str, Any]:
     return variant
 
 
-def _row(value: Any, imported: Imported, item: Argument | Setting) -> dict[str, Any]:
+def _row(value: object, imported: Imported, item: Argument | Setting) -> dict[str, Any]:
     why = "As in the imported recipe."
     if isinstance(item, Argument) and item.spelt.lstrip("-") != item.name.lstrip("-"):
         why = f"As in the imported recipe, which writes `{item.spelt}`."
     return {"value": value, "why": why, "source": f"{imported.label}:{item.line}"}
 
 
-def _value(value: Value) -> Any:
+def _value(value: Value) -> object:
     if isinstance(value, bool):
         return value
     if isinstance(value, dict):

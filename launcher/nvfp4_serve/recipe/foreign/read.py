@@ -7,8 +7,8 @@ import dataclasses
 import enum
 import json
 import re
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.finding import Finding, Severity
@@ -32,6 +32,7 @@ from nvfp4_serve.recipe.foreign.rendered import (
 from nvfp4_serve.recipe.foreign.secrets import redact, secrets_in
 from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
 from nvfp4_serve.recipe.foreign.types import Launch, Machine
+from nvfp4_serve.recipe.foreign.vllm_recipes import Asked, read_vllm_recipes
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
 
 #: Bytes. The longest recipe that was seen has 30 KiB.
@@ -58,11 +59,13 @@ class Wanted:
         form: The format; None: find out.
         model: The Hub id, where the text names a folder.
         machine: The machine that it is wanted for.
+        asked: Which variant of several.
     """
 
     form: Form | None = None
     model: str | None = None
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
+    asked: Asked = field(default_factory=Asked)
 
 
 def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Imported:
@@ -103,7 +106,7 @@ def _decoded(raw: bytes, label: str) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{label} is no text in UTF-8: byte {error.start} is 0x{raw[error.start]:02x}.",
+            f"{label} is no text in UTF-8: byte {error.start} is no part of it.",
             fix="Give a recipe or a command, as UTF-8.",
         ) from error
     if not text.strip():
@@ -113,34 +116,38 @@ def _decoded(raw: bytes, label: str) -> str:
 
 def _launch(text: str, label: str, wanted: Wanted) -> tuple[Form, Launch]:
     machine = wanted.machine
-    if wanted.form is Form.COMMAND:
-        return Form.COMMAND, _command(text, label, machine)
-    data = _json(text)
-    if is_rendered(data):
+    data = None if wanted.form is Form.COMMAND else _json(text)
+    if isinstance(data, dict) and is_rendered(data):
         return Form.VLLM_RECIPES, read_rendered(data, label, machine)
     if isinstance(data, list) and data and all(isinstance(item, str) for item in data):
         launch = words_launch(data, label)
         return Form.COMMAND, replace(launch, machine=machine)
-    if wanted.form is None and _looks_like_command(text):
+    is_command = wanted.form is None and _looks_like_command(text)
+    if wanted.form is Form.COMMAND or is_command:
         return Form.COMMAND, _command(text, label, machine)
     source = parse_foreign(text, label)
     form = wanted.form or _form(source, label)
     if not isinstance(source.data, dict):
         raise RecipeError(f"{label} is no mapping.", fix=f"Give a {form} file.")
-    if form is Form.SPARKRUN:
-        return form, read_sparkrun(source, label, machine)
-    if form is Form.EUGR:
-        return form, read_eugr(source, label, machine)
-    if form is Form.COMPOSE:
-        return form, read_compose(source, label, machine)
-    raise RecipeError(f"{label}: not read yet.", fix="Give the rendered JSON.")
+    return form, _of_yaml(form, source, label, wanted)
+
+
+def _of_yaml(form: Form, source: ForeignYaml, label: str, wanted: Wanted) -> Launch:
+    if form is Form.VLLM_RECIPES:
+        return read_vllm_recipes(source, label, wanted.machine, wanted.asked)
+    readers = {
+        Form.SPARKRUN: read_sparkrun,
+        Form.EUGR: read_eugr,
+        Form.COMPOSE: read_compose,
+    }
+    return readers[form](source, label, wanted.machine)
 
 
 def _command(text: str, label: str, machine: Machine) -> Launch:
     return replace(read_command(text, label), machine=machine)
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
@@ -273,7 +280,7 @@ def _redacted(imported: Imported, secrets: frozenset[str]) -> Imported:
     return result
 
 
-def _clean(value: Any, secrets: frozenset[str]) -> Any:
+def _clean(value: object, secrets: frozenset[str]) -> object:
     if isinstance(value, enum.Enum) or value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):

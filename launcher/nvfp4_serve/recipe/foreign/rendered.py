@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.recipe.foreign.command import read_command
-from nvfp4_serve.recipe.foreign.hardware import MACHINES
+from nvfp4_serve.recipe.foreign.hardware import PROFILES
 from nvfp4_serve.recipe.foreign.types import Launch, Machine, Setting
 from nvfp4_serve.recipe.foreign.words import Word
 
@@ -23,7 +23,7 @@ def is_rendered(data: object) -> bool:
     return isinstance(data, dict) and _command(data) is not None
 
 
-def read_rendered(data: Any, label: str, target: Machine) -> Launch:
+def read_rendered(data: dict[str, Any], label: str, target: Machine) -> Launch:
     """Return the way in which a rendered command starts vLLM.
 
     Raises:
@@ -90,12 +90,12 @@ def _machine(command: dict[str, Any], label: str, target: Machine) -> Machine:
     count = nodes if isinstance(nodes, int) and nodes > 0 else 1
     if name is None:
         return replace(target, nodes=count)
-    if name not in MACHINES:
+    if name not in PROFILES:
         raise RecipeError(
             f"{label}: it is for `{name}`, which is no NVIDIA GPU that is known here.",
-            fix=f"Give `--gpu CCxN`, or a command for {', '.join(MACHINES)}.",
+            fix=f"Give `--gpu CCxN`, or a command for {', '.join(PROFILES)}.",
         )
-    return replace(MACHINES[name], nodes=count)
+    return replace(PROFILES[name].machine, nodes=count)
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:

@@ -47,30 +47,36 @@ _RENAMED: Final = {
 #: Keys of ``defaults`` that sparkrun hands to vLLM where there is no ``command``.
 #: Another key is for the author's own template alone.
 PASSED: Final = frozenset(
-    """
-    allowed_local_media_path api_key async_scheduling attention_backend
-    attention_config block_size chat_template compilation_config data_parallel
-    dcp_comm_backend decode_refill_target default_chat_template_kwargs
-    disable_custom_all_reduce distributed_executor_backend dtype enable_auto_tool_choice
-    enable_chunked_prefill enable_flashinfer_autotune enable_force_include_usage
-    enable_mamba_shared_prefix_checkpoint enable_prefix_caching
-    enable_prompt_tokens_details enable_request_id_headers enforce_eager engram_config
-    gdn_decode_kernel gdn_prefill_backend generation_config gpu_memory_utilization host
-    hf_overrides jit_monitor_mode kda_prefill_backend kv_cache_dtype
-    kv_cache_memory_bytes limit_mm_per_prompt linear_backend load_format
-    long_prefill_token_threshold mamba_backend mamba_cache_dtype mamba_cache_mode
-    mamba_ssm_cache_dtype max_cudagraph_capture_size max_model_len
-    max_num_batched_tokens max_num_seqs max_parallel_prefills media_io_kwargs
-    mm_encoder_tp_mode mm_processor_cache_gb model_loader_extra_config moe_backend
-    otlp_traces_endpoint pipeline_parallel port prefill_compute_half_life
-    prefill_compute_share prefill_policy prefill_schedule_interval
-    prefix_cache_retention_interval prefix_match_unit quantization reasoning_parser
-    reasoning_parser_plugin recurrent_checkpoint_policy safetensors_load_strategy
-    scheduler_reserve_full_isl seed served_model_name speculative_config
-    tensor_parallel tokenizer_mode tool_call_parser trust_remote_code
-    video_pruning_rate
-    """.split()
-)
+    {
+        "allowed_local_media_path", "api_key", "async_scheduling",
+        "attention_backend", "attention_config", "block_size", "chat_template",
+        "compilation_config", "data_parallel", "dcp_comm_backend",
+        "decode_refill_target", "default_chat_template_kwargs",
+        "disable_custom_all_reduce", "distributed_executor_backend", "dtype",
+        "enable_auto_tool_choice", "enable_chunked_prefill",
+        "enable_flashinfer_autotune", "enable_force_include_usage",
+        "enable_mamba_shared_prefix_checkpoint", "enable_prefix_caching",
+        "enable_prompt_tokens_details", "enable_request_id_headers",
+        "enforce_eager", "engram_config", "gdn_decode_kernel",
+        "gdn_prefill_backend", "generation_config", "gpu_memory_utilization",
+        "host", "hf_overrides", "jit_monitor_mode", "kda_prefill_backend",
+        "kv_cache_dtype", "kv_cache_memory_bytes", "limit_mm_per_prompt",
+        "linear_backend", "load_format", "long_prefill_token_threshold",
+        "mamba_backend", "mamba_cache_dtype", "mamba_cache_mode",
+        "mamba_ssm_cache_dtype", "max_cudagraph_capture_size", "max_model_len",
+        "max_num_batched_tokens", "max_num_seqs", "max_parallel_prefills",
+        "media_io_kwargs", "mm_encoder_tp_mode", "mm_processor_cache_gb",
+        "model_loader_extra_config", "moe_backend", "otlp_traces_endpoint",
+        "pipeline_parallel", "port", "prefill_compute_half_life",
+        "prefill_compute_share", "prefill_policy", "prefill_schedule_interval",
+        "prefix_cache_retention_interval", "prefix_match_unit", "quantization",
+        "reasoning_parser", "reasoning_parser_plugin",
+        "recurrent_checkpoint_policy", "safetensors_load_strategy",
+        "scheduler_reserve_full_isl", "seed", "served_model_name",
+        "speculative_config", "tensor_parallel", "tokenizer_mode",
+        "tool_call_parser", "trust_remote_code", "video_pruning_rate",
+    }
+)  # fmt: skip
 #: sparkrun mends this by itself, so nothing is lost to it there.
 _TRAILING_BLANK: Final = re.compile(r"\\[ \t]+$", re.MULTILINE)
 
@@ -179,8 +185,7 @@ def _command(
         return _without_command(source, label, values, findings)
     filled, missing = fill(template, values, doubled="{{" in template)
     line = source.line("command")
-    for name in missing:
-        findings.append(_missing(template, name, line, label))
+    findings += (_missing(template, name, line, label) for name in missing)
     return read_command(_TRAILING_BLANK.sub("\\\\", filled), label, line)
 
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: A brace around a name is a placeholder; any other brace is JSON's.
-_PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+#: A brace around a name is a placeholder; any other brace is JSON's, or the shell's.
+_PLACEHOLDER: Final = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 #: Passes over the text; more than that is a value that names itself.
 _PASSES: Final = 10
 _OPEN, _CLOSE = "\x00", "\x01"

@@ -63,10 +63,7 @@ COMMENT_LINE: Final = "a comment line after a backslash"
 BLANK_AFTER: Final = "a blank after the backslash"
 
 _OPERATOR: Final = re.compile(r"\|\||&&|;;|\|&|>>|<<|<&|>&|&>|[|&;<>()]")
-_EXPANSION: Final = re.compile(
-    r"\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])"
-    r"|\$\{[^{}\n]*\}"
-)
+_EXPANSION: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])")
 #: A comment begins only where a word could.
 _BLANKS: Final = " \t\r"
 
@@ -228,10 +225,11 @@ class _Reader:
     def _dollar(self) -> None:
         if found := _EXPANSION.match(self._text, self._at):
             self._expand(found.group())
-        elif self._text.startswith(("$'", "${"), self._at):
-            start = self._text[self._at : self._at + 2]
-            self.faults.append(Fault(self._line, f"{start} is not read"))
-            self._expand(start)
+        elif self._text.startswith("${", self._at):
+            self._braces()
+        elif self._text.startswith("$'", self._at):
+            self.faults.append(Fault(self._line, "$'...' is not read"))
+            self._expand("$'")
         else:
             self._add("$")
             self._at += 1
@@ -240,6 +238,23 @@ class _Reader:
         self._add(text)
         self._expansions.append(text)
         self._at += len(text)
+
+    def _braces(self) -> None:
+        """Take over ``${...}``, with what is nested in it."""
+        end = self._closing("{", "}")
+        if end is None:
+            self._unfinished("${")
+            return
+        self._expand(self._text[self._at : end])
+
+    def _closing(self, opening: str, closing: str) -> int | None:
+        """Return where the bracket after the dollar is closed, or None: nowhere."""
+        depth = 0
+        for index in range(self._at + 1, len(self._text)):
+            depth += {opening: 1, closing: -1}.get(self._text[index], 0)
+            if depth == 0:
+                return index + 1
+        return None
 
     def _substitution(self) -> None:
         """Take over ``$(...)`` or a pair of backquotes, unread."""
@@ -256,12 +271,7 @@ class _Reader:
         if self._text[self._at] == "`":
             end = self._text.find("`", self._at + 1)
             return None if end < 0 else end + 1
-        depth = 0
-        for index in range(self._at + 1, len(self._text)):
-            depth += {"(": 1, ")": -1}.get(self._text[index], 0)
-            if depth == 0:
-                return index + 1
-        return None
+        return self._closing("(", ")")
 
     def _operator(self, operator: str) -> None:
         is_redirection = operator[0] in "<>" or operator == "&>"
