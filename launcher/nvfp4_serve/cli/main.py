@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
     "import": ("import_", "Read the recipe of another tool, and say what is wrong."),
+    "export": ("export", "Write a plan as a compose file, a recipe or a command."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),

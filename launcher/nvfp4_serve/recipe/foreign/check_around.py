@@ -70,7 +70,11 @@ def check_environment(
     """Return the variables for the recipe, and what is wrong with the others."""
     findings: list[Finding] = []
     kept: dict[str, Setting] = {}
+    left = [s for s in launch.environment if _OF_THE_MACHINE.fullmatch(s.name)]
+    findings += _left_out(left, label)
     for setting in launch.environment:
+        if setting in left:
+            continue
         against = _against(setting, label)
         before = kept.pop(setting.name, None)
         if before is not None and before.value != setting.value and against is None:
@@ -80,6 +84,16 @@ def check_environment(
         else:
             findings.append(against)
     return tuple(kept.values()), tuple(findings)
+
+
+def _left_out(left: list[Setting], label: str) -> Iterator[Finding]:
+    if left:
+        shown = ", ".join(f"`{s.name}` (line {s.line})" for s in left)
+        yield info(
+            "variables-of-the-machine",
+            f"{label}: not in the recipe, for they are about one machine: {shown}.",
+            "Set them where the engine is started, if it needs them.",
+        )
 
 
 def _twice(before: Setting, after: Setting, label: str) -> Finding:
@@ -115,13 +129,6 @@ def _against(setting: Setting, label: str) -> Finding | None:
             "variable-of-the-shell",
             f"{at}: `{name}` is `{setting.value}`, which only a shell knows; it is not "
             "in the recipe.",
-            "Set it where the engine is started.",
-        )
-    if _OF_THE_MACHINE.fullmatch(name):
-        return info(
-            "variable-of-the-machine",
-            f"{at}: `{name}={setting.value}` is about one machine, not about the "
-            "model; it is not in the recipe.",
             "Set it where the engine is started.",
         )
     return None

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from nvfp4_serve.finding import Finding
@@ -16,15 +17,10 @@ from nvfp4_serve.recipe.foreign.arguments import (
 from nvfp4_serve.recipe.foreign.changes import GONE, GONE_KEYS, RENAMED
 from nvfp4_serve.recipe.foreign.types import Machine, error, info, warning
 
-#: Flags that a recipe never has, and what becomes of them.
-_USERS: Final = {
-    "--host": "the launcher binds 127.0.0.1 unless it is told otherwise",
-    "--port": "the launcher's own option",
-    "--served-model-name": "the launcher's own option",
-    "--uvicorn-log-level": "the server's own affair",
-}
-_NODES: Final = frozenset(
+#: Flags that are the user's to give, or that say which of several nodes this is.
+_LEFT_OUT: Final = frozenset(
     {
+        "--host", "--port", "--served-model-name", "--uvicorn-log-level",
         "--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless",
         "--data-parallel-address", "--data-parallel-rpc-port",
         "--data-parallel-start-rank", "--data-parallel-rank",
@@ -35,8 +31,23 @@ _SECRET: Final = frozenset({"--api-key", "--hf-token"})
 _FIX_FLAG: Final = "Leave it out, or write what vLLM takes; it is not in the recipe."
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the flags are held against.
+
+    Attributes:
+        machine: The machine that they are for.
+        is_nvfp4: The checkpoint is in NVFP4.
+        is_published: What is published decides who can reach the server.
+    """
+
+    machine: Machine
+    is_nvfp4: bool
+    is_published: bool
+
+
 def check_flags(
-    found: Arguments, flags: Flags, machine: Machine, label: str, *, is_nvfp4: bool
+    found: Arguments, flags: Flags, about: About, label: str
 ) -> tuple[tuple[Argument, ...], tuple[Finding, ...]]:
     """Return the arguments for the recipe, and everything that is wrong with them."""
     findings = [
@@ -54,11 +65,28 @@ def check_flags(
     for argument in counted:
         against = tuple(_against(argument, flags, label))
         findings += against
-        if not against:
+        if not against and argument.name not in _LEFT_OUT:
             kept.append(argument)
-    findings += _public(counted, label)
-    findings += _dangers(kept, machine, label, is_nvfp4=is_nvfp4)
+    findings += _left_out(counted, label)
+    if not about.is_published:
+        findings += _public(counted, label)
+    findings += _dangers(kept, about, label)
     return tuple(kept), tuple(findings)
+
+
+def _left_out(given: list[Argument], label: str) -> Iterator[Finding]:
+    left = [
+        f"`{item.shown}` (line {item.line})"
+        for item in given
+        if item.name in _LEFT_OUT and not item.expansions
+    ]
+    if left:
+        yield info(
+            "left-to-the-user",
+            f"{label}: not in the recipe, for they are the launcher's own options or "
+            f"say which node this is: {', '.join(left)}.",
+            "Give them to `nvfp4-serve serve`, if you want them so.",
+        )
 
 
 def _renamed(
@@ -122,19 +150,6 @@ def _against(argument: Argument, flags: Flags, label: str) -> Iterator[Finding]:
                 "not in the recipe.",
                 "Give it by hand after `--`, where the model cannot do without.",
             )
-    elif name in _USERS:
-        yield info(
-            "left-to-the-user",
-            f"{at}: `{argument.shown}` is not in the recipe: {_USERS[name]}.",
-            "Give it to `nvfp4-serve serve`, if you want it so.",
-        )
-    elif name in _NODES:
-        yield info(
-            "left-to-the-nodes",
-            f"{at}: `{argument.shown}` is not in the recipe: it says which node this "
-            "is.",
-            "The condition `nodes` of the recipe says how many there are.",
-        )
     elif argument.is_known:
         yield from _wrong_value(argument, flags, at)
     else:
@@ -178,32 +193,43 @@ def _wrong_value(argument: Argument, flags: Flags, at: str) -> Iterator[Finding]
 
 
 def _public(given: list[Argument], label: str) -> Iterator[Finding]:
-    has_key = any(argument.name == "--api-key" for argument in given)
-    for argument in given:
-        if (
-            argument.name == "--host"
-            and argument.value in {"0.0.0.0", "::"}  # noqa: S104 - that is the finding
-            and not has_key
-        ):
-            yield warning(
-                "public-bind",
-                f"{label}:{argument.line}: `{argument.shown}` answers on every address "
-                "of the machine, and no key is asked for.",
-                "The recipe leaves the address out; whoever serves it for others gives "
-                "`--host` and sets `VLLM_API_KEY`.",
-            )
+    """Yield that everyone can reach the server.
+
+    Source:
+        vLLM 0.32.0, ``entrypoints/openai/api_server.py``: without ``--host`` it binds
+        every address.
+    """
+    names = {argument.name: argument for argument in given}
+    host = names.get("--host")
+    if "--api-key" in names:
+        return
+    fix = (
+        "The recipe leaves the address out; whoever serves it for others gives "
+        "`--host` and sets `VLLM_API_KEY`."
+    )
+    if host is None:
+        yield info(
+            "public-bind",
+            f"{label}: without `--host`, vLLM answers on every address of the machine.",
+            fix,
+        )
+    elif host.value in {"0.0.0.0", "::"}:  # noqa: S104 - that is the finding
+        yield warning(
+            "public-bind",
+            f"{label}:{host.line}: `{host.shown}` answers on every address of the "
+            "machine, and no key is asked for.",
+            fix,
+        )
 
 
-def _dangers(
-    given: list[Argument], machine: Machine, label: str, *, is_nvfp4: bool
-) -> Iterator[Finding]:
+def _dangers(given: list[Argument], about: About, label: str) -> Iterator[Finding]:
     """Yield what starts and then goes wrong."""
     for argument in given:
         at = f"{label}:{argument.line}"
         if isinstance(argument.value, dict):
             yield from _gone_keys(argument, at)
         if "deep_gemm_mega_moe" in _strings(argument.value):
-            kind = error if is_nvfp4 else warning
+            kind = error if about.is_nvfp4 else warning
             yield kind(
                 "mega-moe-with-nvfp4",
                 f"{at}: `{argument.name}` asks for `deep_gemm_mega_moe`, which reads "
@@ -212,7 +238,7 @@ def _dangers(
                 "(vLLM 0.32.0, fused_moe/oracle/nvfp4.py; vLLM issue 43454).",
             )
         if _asks_for_fp4_indexer(argument):
-            yield _indexer(argument, machine, at)
+            yield _indexer(argument, about.machine, at)
 
 
 def _gone_keys(argument: Argument, at: str) -> Iterator[Finding]:
@@ -240,8 +266,8 @@ def _indexer(argument: Argument, machine: Machine, at: str) -> Finding:
     if capability and capability.startswith("12."):
         return error(
             "fp4-indexer-cache",
-            f"{message}compute capability 10.x has; sm_{capability.replace('.', '')} has "
-            "no such kernel.",
+            f"{message}compute capability 10.x has; sm_{capability.replace('.', '')} "
+            "has no such kernel.",
             'Write {"indexer_kv_dtype": "fp8"}.',
         )
     told = "10.x has; the GPU is not said" if capability is None else "10.x has"

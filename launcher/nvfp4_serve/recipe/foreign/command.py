@@ -118,6 +118,7 @@ def _launch(found: _Found) -> Launch:
         image=container.image.text if container.image else None,
         image_line=container.image.line if container.image else 1,
         mounts=tuple(container.mounts),
+        is_published=found.container is not None and not container.is_host_network,
         findings=(*findings, *_reachable(found)),
     )
 

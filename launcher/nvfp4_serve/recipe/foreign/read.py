@@ -19,7 +19,7 @@ from nvfp4_serve.recipe.foreign.check_around import (
     check_image,
     check_revision,
 )
-from nvfp4_serve.recipe.foreign.check_flags import check_flags
+from nvfp4_serve.recipe.foreign.check_flags import About, check_flags
 from nvfp4_serve.recipe.foreign.command import read_command
 from nvfp4_serve.recipe.foreign.compose import read_compose
 from nvfp4_serve.recipe.foreign.document import Imported
@@ -208,13 +208,8 @@ def _imported(
     arguments = read_arguments(launch.words, flags)
     launch = _with_revision(launch, arguments)
     model = _model(launch, arguments, label, wanted)
-    kept, findings = check_flags(
-        arguments,
-        flags,
-        launch.machine,
-        label,
-        is_nvfp4=_is_nvfp4(model, arguments),
-    )
+    about = About(launch.machine, _is_nvfp4(model, arguments), launch.is_published)
+    kept, findings = check_flags(arguments, flags, about, label)
     environment, around = check_environment(launch, label)
     told = (
         *launch.findings,
