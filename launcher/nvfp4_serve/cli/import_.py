@@ -15,9 +15,10 @@ from nvfp4_serve.errors import ExitCode, HostError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import read_facts
 from nvfp4_serve.recipe.flags import read_flags
+from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import Imported, recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.hardware import PROFILES
-from nvfp4_serve.recipe.foreign.read import LONGEST, Form, Wanted, read_foreign, worst
+from nvfp4_serve.recipe.foreign.read import LONGEST, Wanted, read_foreign, worst
 from nvfp4_serve.recipe.foreign.types import Machine
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked
 

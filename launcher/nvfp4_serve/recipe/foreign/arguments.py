@@ -152,7 +152,7 @@ def _argument(
     base, dot, keys = head.partition(".")
     spelt = base.replace("_", "-") if base.startswith("--") else base
     flag = flags.find(spelt)
-    if dot and base.startswith("--"):
+    if dot:
         told = attached if equals else _next(rest, word, expansions, faults)
         value: Value = _nested(keys, told)
     elif equals:

@@ -196,8 +196,8 @@ def _public(given: list[Argument], label: str) -> Iterator[Finding]:
     """Yield that everyone can reach the server.
 
     Source:
-        vLLM 0.32.0, ``entrypoints/openai/api_server.py``: without ``--host`` it binds
-        every address.
+        vLLM 0.32.0, ``entrypoints/launchers/launcher.py``, ``args.host or ""``: without
+        ``--host`` it binds every address.
     """
     names = {argument.name: argument for argument in given}
     host = names.get("--host")

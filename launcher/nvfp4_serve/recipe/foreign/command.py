@@ -7,15 +7,10 @@ from typing import Final
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.finding import Finding
 from nvfp4_serve.recipe.foreign.docker_run import Container, read_docker_run
-from nvfp4_serve.recipe.foreign.types import Launch, Setting, error, info, warning
-from nvfp4_serve.recipe.foreign.words import (
-    BLANK_AFTER,
-    Command,
-    Script,
-    Word,
-    expand,
-    read_script,
-)
+from nvfp4_serve.recipe.foreign.lines import script_of, without_lost
+from nvfp4_serve.recipe.foreign.types import Launch, Setting, info, warning
+from nvfp4_serve.recipe.foreign.variables import expand
+from nvfp4_serve.recipe.foreign.words import Command, Script, Word
 
 #: Words in front of a program that change nothing of what it is told.
 _WRAPPERS: Final = frozenset({"sudo", "exec", "nohup", "time", "command", "env"})
@@ -63,7 +58,7 @@ def read_command(text: str, label: str, first_line: int = 1) -> Launch:
         RecipeError: It starts no vLLM, or another server.
     """
     found = _Found(label)
-    _read(found, _script(text, first_line), depth=0)
+    _read(found, script_of(text, first_line), depth=0)
     if found.words is None:
         raise RecipeError(
             f"{label} starts no vLLM: there is no `vllm serve`, no `python -m "
@@ -128,27 +123,6 @@ def _nested(found: _Found) -> tuple[Setting, ...]:
     return tuple(found.environment) if found.container is not None else ()
 
 
-def _script(text: str, first_line: int) -> Script:
-    """Read ``text`` as if it stood at ``first_line``; a Markdown fence is no shell."""
-    lines = [
-        "" if line.strip().startswith("```") else _without_prompt(line)
-        for line in text.splitlines()
-    ]
-    script = read_script("\n" * (first_line - 1) + "\n".join(lines))
-    if script.faults:
-        raise RecipeError(
-            "The command cannot be read.",
-            evidence=tuple(f"line {f.line}: {f.text}" for f in script.faults),
-            fix="Correct these lines; write values out, without the shell's help.",
-        )
-    return script
-
-
-def _without_prompt(line: str) -> str:
-    stripped = line.lstrip()
-    return stripped[2:] if stripped.startswith(("$ ", "% ")) else line
-
-
 def _read(found: _Found, script: Script, depth: int) -> None:
     if depth > _DEEPEST:
         raise RecipeError(
@@ -162,34 +136,8 @@ def _read(found: _Found, script: Script, depth: int) -> None:
         had = found.words is not None
         _simple(found, expand(raw, found.variables), depth)
         if found.words is not None and not had:
-            _report_cut(found, commands[index:])
-
-
-def _report_cut(found: _Found, commands: tuple[Command, ...]) -> None:
-    """Say which flags a shell would not give to the server."""
-    served = commands[0]
-    lost: list[Word] = []
-    for command in commands[1:]:
-        if not command.words[0].text.startswith("-"):
-            break
-        lost += command.words
-    if served.cut == BLANK_AFTER and found.words and not found.words[-1].text.strip():
-        found.words = found.words[:-1]
-    names = [word.text for word in lost if word.text.startswith("-")]
-    if not names:
-        return
-    flags = [name.partition("=")[0] for name in names]
-    noun = "flag is" if len(flags) == 1 else "flags are"
-    reason = served.cut or "no backslash at its end"
-    found.findings.append(
-        error(
-            "command-ends-early",
-            f"{found.label}:{served.end_line}: this line ends the command "
-            f"({reason}): {len(flags)} {noun} lost: {', '.join(flags)}.",
-            "The shell never gives them to vLLM, so they are not in the recipe. "
-            "Mend the line and import it again to have them.",
-        )
-    )
+            found.words, lost = without_lost(found.words, commands[index:], found.label)
+            found.findings += lost
 
 
 def _simple(found: _Found, command: Command, depth: int) -> None:
@@ -282,7 +230,7 @@ def _shell(found: _Found, words: tuple[Word, ...], depth: int) -> None:
         if word.text.startswith("-") and word.text.endswith("c"):
             if index + 1 < len(words):
                 inner = words[index + 1]
-                _read(found, _script(inner.text, inner.line), depth + 1)
+                _read(found, script_of(inner.text, inner.line), depth + 1)
             return
     found.unread.append(f"`{' '.join(word.text for word in words[:3])}`")
 

@@ -13,7 +13,12 @@ from typing import Final
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.recipe.flags import Flags
-from nvfp4_serve.recipe.foreign.arguments import Argument, Arguments, read_arguments
+from nvfp4_serve.recipe.foreign.arguments import (
+    Argument,
+    Arguments,
+    read_arguments,
+    value_words,
+)
 from nvfp4_serve.recipe.foreign.check_around import (
     check_environment,
     check_image,
@@ -22,6 +27,7 @@ from nvfp4_serve.recipe.foreign.check_around import (
 from nvfp4_serve.recipe.foreign.check_flags import About, check_flags
 from nvfp4_serve.recipe.foreign.command import read_command
 from nvfp4_serve.recipe.foreign.compose import read_compose
+from nvfp4_serve.recipe.foreign.detect import Form, form_of, looks_like_command
 from nvfp4_serve.recipe.foreign.document import Imported
 from nvfp4_serve.recipe.foreign.eugr import read_eugr
 from nvfp4_serve.recipe.foreign.rendered import (
@@ -29,7 +35,12 @@ from nvfp4_serve.recipe.foreign.rendered import (
     read_rendered,
     words_launch,
 )
-from nvfp4_serve.recipe.foreign.secrets import redact, secrets_in
+from nvfp4_serve.recipe.foreign.secrets import (
+    hidden,
+    is_secret_name,
+    redact,
+    secrets_in,
+)
 from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
 from nvfp4_serve.recipe.foreign.types import Launch, Machine
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked, read_vllm_recipes
@@ -39,16 +50,6 @@ from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
 LONGEST: Final = 1 << 20
 _ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
-
-
-class Form(enum.StrEnum):
-    """The formats that are read."""
-
-    SPARKRUN = "sparkrun"
-    EUGR = "eugr"
-    VLLM_RECIPES = "vllm-recipes"
-    COMPOSE = "compose"
-    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Import
     secrets = secrets_in(text)
     try:
         form, launch = _launch(text, label, wanted)
-        imported = _imported(form, launch, label, wanted, flags)
+        arguments = read_arguments(launch.words, flags)
+        secrets |= _told_secrets(launch, arguments)
+        imported = _imported(form, launch, label, (arguments, wanted, flags))
     except RecipeError as error:
         raise RecipeError(
             redact(error.problem, secrets),
@@ -122,11 +125,11 @@ def _launch(text: str, label: str, wanted: Wanted) -> tuple[Form, Launch]:
     if isinstance(data, list) and data and all(isinstance(item, str) for item in data):
         launch = words_launch(data, label)
         return Form.COMMAND, replace(launch, machine=machine)
-    is_command = wanted.form is None and _looks_like_command(text)
+    is_command = wanted.form is None and looks_like_command(text)
     if wanted.form is Form.COMMAND or is_command:
         return Form.COMMAND, _command(text, label, machine)
     source = parse_foreign(text, label)
-    form = wanted.form or _form(source, label)
+    form = wanted.form or form_of(source, label)
     if not isinstance(source.data, dict):
         raise RecipeError(f"{label} is no mapping.", fix=f"Give a {form} file.")
     return form, _of_yaml(form, source, label, wanted)
@@ -156,56 +159,22 @@ def _json(text: str) -> object:
         return None
 
 
-def _looks_like_command(text: str) -> bool:
-    """True where some line begins as a shell's would, and none as a recipe's."""
-    is_yaml = re.search(
-        r"(?m)^(?:model|command|recipe_version|services|runtime|variants|container):",
-        text,
-    )
-    words = (
-        r"vllm\s+serve\b|docker\s+|podman\s+|python3?\s+-m\s+vllm|\S*/vllm\s+serve\b"
-    )
-    return is_yaml is None and bool(
-        re.search(rf"(?m)(?:^|[\s;&|]|\$ )(?:{words})", text)
-    )
-
-
-def _form(source: ForeignYaml, label: str) -> Form:
-    """Return the format of a YAML text.
-
-    Raises:
-        RecipeError: With what each format lacks.
-    """
-    keys = set(source.data) if isinstance(source.data, dict) else set()
-    if "services" in keys:
-        return Form.COMPOSE
-    if "meta" in keys and ("variants" in keys or "hardware_overrides" in keys):
-        return Form.VLLM_RECIPES
-    version = source.data.get("recipe_version") if keys else None
-    is_first = str(version) == "1" and "runtime" not in keys
-    if is_first and {"command", "container"} <= keys:
-        return Form.EUGR
-    if "model" in keys and keys & {"runtime", "recipe_version", "defaults", "command"}:
-        return Form.SPARKRUN
-    wanted = (
-        ("sparkrun", "`model`, and `runtime`, `defaults` or `command`"),
-        ("eugr", "`recipe_version: 1`, `container` and `command`"),
-        ("vllm-recipes", "`meta` and `variants`; or JSON with `argv`"),
-        ("compose", "`services`"),
-        ("command", "a line with `vllm serve` or `docker run`"),
-    )
-    found = ", ".join(sorted(map(str, keys))[:12]) or "no mapping"
-    raise RecipeError(
-        f"{label} is none of the formats that are read; it has {found}.",
-        evidence=tuple(f"{name} needs {what}" for name, what in wanted),
-        fix="Say which it is with `--format`.",
-    )
+def _told_secrets(launch: Launch, arguments: Arguments) -> frozenset[str]:
+    """Return what the names say is secret, whatever it looks like in the text."""
+    values = [s.value for s in launch.environment if is_secret_name(s.name)]
+    for argument in arguments.given:
+        if is_secret_name(argument.name):
+            values += value_words(argument.value)
+    return hidden(values)
 
 
 def _imported(
-    form: Form, launch: Launch, label: str, wanted: Wanted, flags: Flags
+    form: Form,
+    launch: Launch,
+    label: str,
+    rest: tuple[Arguments, Wanted, Flags],
 ) -> Imported:
-    arguments = read_arguments(launch.words, flags)
+    arguments, wanted, flags = rest
     launch = _with_revision(launch, arguments)
     model = _model(launch, arguments, label, wanted)
     about = About(launch.machine, _is_nvfp4(model, arguments), launch.is_published)

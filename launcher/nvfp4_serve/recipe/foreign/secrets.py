@@ -1,6 +1,7 @@
 """Secrets in a foreign text: found before anything is said, and never said."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 #: What replaces a secret, wherever a text quotes the foreign one.
@@ -40,10 +41,16 @@ def secrets_in(text: str) -> frozenset[str]:
     found = {match.group() for match in _SHAPES.finditer(text)}
     found |= {match.group(1) for match in _URL_LOGIN.finditer(text)}
     for match in _GIVEN.finditer(text):
-        value = match["value"].strip("\"'")
-        if is_secret_name(match["name"].lstrip("-")) and _is_hidden(value):
-            found.add(value)
-    return frozenset(found)
+        if is_secret_name(match["name"].lstrip("-")):
+            value = match["value"].strip("\"'")
+            # A bracket at the end may be the file's or the secret's.
+            found |= {value, value.rstrip("}])>;")}
+    return frozenset(filter(_is_hidden, found))
+
+
+def hidden(values: Iterable[str]) -> frozenset[str]:
+    """Return those of ``values`` that must not be repeated."""
+    return frozenset(filter(_is_hidden, values))
 
 
 def _is_hidden(value: str) -> bool:

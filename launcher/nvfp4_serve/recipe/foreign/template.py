@@ -4,11 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: A brace around a name is a placeholder; any other brace is JSON's, or the shell's.
-_PLACEHOLDER: Final = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.]*"
+#: A brace around a name is a placeholder; another brace is JSON's, or the shell's.
+_PLACEHOLDER: Final = re.compile(rf"(?<!\$)\{{({_NAME})\}}")
+#: The same from left to right, where two braces are one: ``{a}}}`` is ``{a}``, ``}}``.
+_DOUBLED: Final = re.compile(rf"\{{\{{|(?<!\$)\{{({_NAME})\}}|\}}\}}")
 #: Passes over the text; more than that is a value that names itself.
 _PASSES: Final = 10
-_OPEN, _CLOSE = "\x00", "\x01"
+_BRACES: Final = {"{{": "\x00", "}}": "\x01"}
 
 
 def fill(
@@ -21,21 +24,19 @@ def fill(
         values: What the placeholders stand for.
         doubled: ``{{`` is a brace; so in Python's ``str.format`` and eugr's recipes.
     """
-    text = template
-    if doubled:
-        text = text.replace("{{", _OPEN).replace("}}", _CLOSE)
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] in _BRACES:
+            return _BRACES[match[0]]
+        # Filled as Python prints it: True, not true. The recipes' own tools do so.
+        found = values.get(match[1])
+        return match[0] if found is None else str(found)
+
+    text = _DOUBLED.sub(value, template) if doubled else template
     for _ in range(_PASSES):
-        filled = _PLACEHOLDER.sub(lambda match: _value(match, values), text)
+        filled = _PLACEHOLDER.sub(value, text)
         if filled == text:
             break
         text = filled
     missing = tuple(dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(text)))
-    return text.replace(_OPEN, "{").replace(_CLOSE, "}"), missing
-
-
-def _value(match: re.Match[str], values: Mapping[str, Any]) -> str:
-    name = match[1]
-    if values.get(name) is None:
-        return match[0]
-    # Filled as Python would print it: True, not true. The recipe's own tool does so.
-    return str(values[name])
+    return text.replace("\x00", "{").replace("\x01", "}"), missing

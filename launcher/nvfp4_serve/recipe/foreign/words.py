@@ -7,7 +7,7 @@ Language, sections 2.2 (quoting) and 2.3 (tokens); a test holds it against bash.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 
@@ -170,14 +170,12 @@ class _Reader:
             self._at += 1
             self._next_line()
             self._continued_at = self._line
-        elif not following:
-            self._at += 1
         else:
-            if following in _BLANKS and not self._text[
-                self._at + 2 : self._until_newline()
-            ].strip(_BLANKS):
+            rest = self._text[self._at + 2 : self._until_newline()]
+            if following and following in _BLANKS and not rest.strip(_BLANKS):
                 self._trailing_blank = self._line
-            self._add(following)
+            # At the very end, bash takes a backslash for itself.
+            self._add(following or "\\")
             self._at += 2
 
     def _single_quotes(self) -> None:
@@ -229,7 +227,7 @@ class _Reader:
             self._braces()
         elif self._text.startswith("$'", self._at):
             self.faults.append(Fault(self._line, "$'...' is not read"))
-            self._expand("$'")
+            self._at = len(self._text)
         else:
             self._add("$")
             self._at += 1
@@ -304,25 +302,3 @@ class _Reader:
     def _is_end_of_word(self) -> bool:
         char = self._text[self._at]
         return char in " \t\r\n" or bool(_OPERATOR.match(self._text, self._at))
-
-
-def expand(command: Command, variables: dict[str, str]) -> Command:
-    """Return ``command`` with the variables whose values the text itself gives.
-
-    A value that a shell would split or match against files is left as it is written.
-    """
-    words = tuple(_expanded(word, variables) for word in command.words)
-    return replace(command, words=words)
-
-
-def _expanded(word: Word, variables: dict[str, str]) -> Word:
-    text, left = word.text, []
-    for expansion in word.expansions:
-        value = variables.get(expansion.strip("${}"))
-        # Single quotes may keep the same letters from being an expansion.
-        is_sure = text.count(expansion) == word.expansions.count(expansion)
-        if value is None or not is_sure or re.search(r"[\s*?\[$`]", value):
-            left.append(expansion)
-        else:
-            text = text.replace(expansion, value, 1)
-    return Word(text, word.line, tuple(left))
