@@ -32,7 +32,9 @@ _DEFAULTS: Final = {
     "--max-model-len": "max_model_len",
     "--served-model-name": "served_model_name",
 }
-_PLACEHOLDER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
+#: What sparkrun reads otherwise than a shell: a placeholder, an escaped brace, and a
+#: blank between a backslash and the end of a line, which it takes away.
+_OTHERWISE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{|\\[ \t]+(?=\n)")
 #: Numbers that sparkrun prints as they stand here.
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,4}[1-9])?")
 
@@ -47,7 +49,7 @@ def export_sparkrun(plan: Plan, image: str | None) -> Exported:
     refuse_secrets(plan)
     name = image_of(plan, image)
     words, defaults = _templated(plan)
-    _refuse_placeholders(plan)
+    _refuse_what_sparkrun_changes(plan)
     data: dict[str, Any] = {
         "recipe_version": "2",
         "name": plan.served_model_name,
@@ -87,11 +89,11 @@ def _templated(plan: Plan) -> tuple[list[str], dict[str, Any]]:
     return words, defaults
 
 
-def _refuse_placeholders(plan: Plan) -> None:
+def _refuse_what_sparkrun_changes(plan: Plan) -> None:
     for word in plan.argv:
-        if found := _PLACEHOLDER.search(word):
+        if found := _OTHERWISE.search(word):
             raise UsageError(
-                f"sparkrun may replace `{found.group()}` in `{word}`.",
+                f"sparkrun reads `{found.group()}` in `{word}` otherwise than vLLM.",
                 fix="Export it as compose or argv; sparkrun cannot say it.",
             )
 

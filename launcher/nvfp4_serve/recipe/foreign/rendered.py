@@ -36,8 +36,10 @@ def read_rendered(data: dict[str, Any], label: str, target: Machine) -> Launch:
         raise RecipeError(
             f"{label}: `argv` is no list of texts.", fix="Render it again."
         )
+    launch = words_launch(argv, label)
     return replace(
-        words_launch(argv, label),
+        launch,
+        words=tuple(map(_with_dollars, launch.words)),
         environment=tuple(_environment(command, label)),
         image=_text(command, "docker_image") or _text(command, "image"),
         model=_text(data, "hf_id") or _text(data, "model"),
@@ -53,8 +55,7 @@ def words_launch(argv: list[str], label: str) -> Launch:
     """
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in argv)
     launch = read_command(quoted, label)
-    words = tuple(_with_dollars(Word(word.text, 1)) for word in launch.words)
-    return replace(launch, words=words)
+    return replace(launch, words=tuple(Word(word.text, 1) for word in launch.words))
 
 
 def _with_dollars(word: Word) -> Word:
