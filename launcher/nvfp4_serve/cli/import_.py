@@ -30,7 +30,7 @@ _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["auto", *Form]),
+    type=click.Choice(["auto", *(form.value for form in Form)]),
     default="auto",
     show_default=True,
     help="What FILE is.",

@@ -13,7 +13,16 @@ from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.read import LONGEST
-from recipe.foreign.samples import COMPOSE, EUGR, SPARKRUN, VLLM_RECIPES, only, read
+from recipe.foreign.samples import (
+    COMPOSE,
+    EUGR,
+    SPARKRUN,
+    VLLM_RECIPES,
+    arguments,
+    found,
+    only,
+    read,
+)
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 10)}]\n"
@@ -158,6 +167,35 @@ def test_no_prefix_of_a_recipe_breaks_the_reader(text: str) -> None:
     for end in range(1, len(text), 7):
         with contextlib.suppress(RecipeError):
             assert read(text[:end]).model
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "# each token: context it costs",
+        "# the key: context",
+        "metadata: {eos_token: context, image_token: context}",
+        "env: {VLLM_MAX_TOKENS: context}",
+    ],
+)
+def test_words_of_the_field_are_no_secrets(note: str) -> None:
+    imported = read(
+        f"model: a/T-NVFP4\nruntime: vllm\n{note}\n"
+        "command: vllm serve {model} --decode-context-parallel-size 2\n"
+    )
+
+    assert arguments(imported) == {"--decode-context-parallel-size": "2"}
+    assert not found(imported, "secret-in-text")
+
+
+def test_a_flag_that_repeats_a_secret_is_left_out_and_told() -> None:
+    imported = read(
+        "HF_TOKEN=some-secret vllm serve a/T-NVFP4 --seed 1 --chat-template some-secret"
+    )
+
+    assert arguments(imported) == {"--seed": "1"}
+    told = [finding.message for finding in found(imported, "secret-in-text")]
+    assert any("`--chat-template` repeats" in message for message in told)
 
 
 def test_what_is_no_name_of_a_secret_is_kept() -> None:

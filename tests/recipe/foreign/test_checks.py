@@ -7,7 +7,6 @@ import pytest
 
 from nvfp4_serve.finding import Severity
 from nvfp4_serve.recipe.foreign.changes import (
-    DEAD_VARIABLES,
     GONE,
     RENAMED,
 )
@@ -88,6 +87,13 @@ def test_of_two_values_the_last_counts_and_it_is_said() -> None:
     assert "disagrees" in only(imported, "flag-given-twice").message
 
 
+def test_keys_one_by_one_win_over_the_object_and_it_is_said() -> None:
+    imported = read(f"{SERVE}-cc.mode 3 --compilation-config '{{\"mode\": 0}}'")
+
+    assert arguments(imported) == {"--compilation-config": {"mode": 3}}
+    assert "disagrees" in only(imported, "flag-given-twice").message
+
+
 def test_the_same_value_twice_is_nothing() -> None:
     assert not found(read(f"{SERVE}--seed 4 --seed 4"), "flag-given-twice")
 
@@ -98,6 +104,15 @@ def test_a_flag_without_its_value_is_told() -> None:
     assert (
         "`--max-num-seqs` has no value" in only(imported, "word-out-of-place").message
     )
+
+
+def test_json_that_is_none_is_not_taken() -> None:
+    imported = read(
+        f"{SERVE}--kernel-config '{{\\\"a\\\": false}}' --chat-template '{{% x %}}'"
+    )
+
+    assert "`--kernel-config`" in only(imported, "value-no-json").message
+    assert arguments(imported) == {"--chat-template": "{% x %}"}
 
 
 def test_a_second_model_is_told() -> None:
@@ -155,12 +170,20 @@ def test_a_key_that_is_gone_blocks_the_recipe() -> None:
     assert "0.30" in only(imported, "key-not-taken").message
 
 
-@pytest.mark.parametrize("name", DEAD_VARIABLES)
-def test_a_dead_variable_is_left_out(name: str) -> None:
-    imported = read(f"{name}=1 A_B=2 {SERVE}")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("VLLM_USE_FLASHINFER_MOE_FP4", "`--moe-backend"),
+        ("VLLM_ATTENTION_BACKEND", "`--attention-backend"),
+        ("VLLM_USE_B12X_MOE", "fork"),
+        ("VLLM_MARLIN_USE_ATOMIC_AD", "did you mean `VLLM_MARLIN_USE_ATOMIC_ADD`?"),
+    ],
+)
+def test_a_variable_that_vllm_does_not_read_is_left_out(name: str, says: str) -> None:
+    imported = read(f"{name}=1 A_B=2 VLLM_MARLIN_USE_ATOMIC_ADD=1 {SERVE}")
 
-    assert DEAD_VARIABLES[name] in only(imported, "variable-dead").message
-    assert environment(imported) == {"A_B": "2"}
+    assert says in only(imported, "variable-dead").message
+    assert environment(imported) == {"A_B": "2", "VLLM_MARLIN_USE_ATOMIC_ADD": "1"}
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_a_pasted_command_is_read_however_it_is_wrapped(text: str) -> None:
     assert arguments(imported) == {"--seed": "7"}
 
 
-def test_docker_gives_its_variables_folders_and_image() -> None:
+def test_docker_gives_its_variables_and_image() -> None:
     imported = read(
         "export OUTSIDE=1\ndocker run -e A_B=1 --env=C_D=2 -eE_F=3 -e HOME_X "
         "--mount type=bind,source=/m,target=/n -v /o:/p:ro --cap-add X "
@@ -309,7 +309,6 @@ def test_docker_gives_its_variables_folders_and_image() -> None:
     )
 
     assert environment(imported) == {"A_B": "1", "C_D": "2", "E_F": "3"}
-    assert imported.launch.mounts == (("/m", "/n"), ("/o", "/p"))
     assert imported.launch.image == "vllm/vllm-openai:v1"
     assert "--cap-add" in only(imported, "container-options-left-out").message
 

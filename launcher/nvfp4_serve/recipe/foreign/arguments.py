@@ -1,8 +1,8 @@
 """What follows ``vllm serve`` -> the model, and every flag with its value. Pure."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nvfp4_serve.recipe.flags import Flags
@@ -12,6 +12,7 @@ from nvfp4_serve.recipe.foreign.words import Word
 Value = bool | str | list[str] | dict[str, Any]
 #: No flag's value is nested deeper; vLLM's configs have four levels.
 _DEEPEST: Final = 32
+_SUFFIXED: Final = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,44 +95,43 @@ def read_arguments(words: tuple[Word, ...], flags: Flags) -> Arguments:
     return found
 
 
-def merge(given: list[Argument]) -> Iterator[tuple[Argument, Argument]]:
-    """Yield each pair of arguments of one flag whose values do not agree."""
-    last: dict[str, Argument] = {}
-    for argument in given:
-        before = last.get(argument.name)
-        if before is not None and before.value != argument.value:
-            both = isinstance(before.value, dict) and isinstance(argument.value, dict)
-            if not both:
-                yield before, argument
-        last[argument.name] = argument
+def claims(given: list[Argument]) -> dict[str, list[Argument]]:
+    """Return what is claimed of every flag; the last claim is what vLLM takes.
 
+    Keys that are given one by one, as ``--a.b``, are one claim together, and it comes
+    after every other: what ``--a`` itself was given is lost. vLLM keeps a claim for
+    each spelling, so that ``-cc.mode`` and ``--compilation-config.mode`` are two.
 
-def effective(given: list[Argument]) -> dict[str, Argument]:
-    """Return what counts of every flag: the last value, of objects all keys."""
-    result: dict[str, Argument] = {}
+    Source:
+        vLLM 0.32.0, ``utils/argparse_utils.py``, ``dict_args``.
+    """
+    found: dict[str, list[Argument]] = {}
+    dotted: dict[str, Argument] = {}
     for argument in given:
-        before = result.pop(argument.name, None)
-        if (
-            before is not None
-            and isinstance(before.value, dict)
-            and isinstance(argument.value, dict)
-            and ("." in argument.spelt or "." in before.spelt)
-        ):
-            merged = _merged(before.value, argument.value)
-            result[argument.name] = Argument(
-                argument.name, argument.spelt, merged, argument.line
-            )
-        else:
-            result[argument.name] = argument
-    return result
+        base, dot, _ = argument.spelt.partition(".")
+        found.setdefault(argument.name, [])
+        if not dot or not isinstance(argument.value, dict):
+            found[argument.name].append(argument)
+            continue
+        key = base.replace("_", "-")
+        before = dotted.get(key)
+        value = argument.value
+        if before is not None and isinstance(before.value, dict):
+            value = _merged(before.value, value)
+        dotted[key] = replace(before or argument, value=value)
+    for argument in dotted.values():
+        found[argument.name].append(argument)
+    return found
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     result = dict(first)
     for key, value in second.items():
-        below = result.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            result[key] = _merged(below, value)
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            result[key] = _merged(before, value)
+        elif isinstance(before, list) and isinstance(value, list):
+            result[key] = [*before, *value]
         else:
             result[key] = value
     return result
@@ -239,8 +239,24 @@ def _nested(keys: str, told: str) -> dict[str, Any]:
         try:
             value = json.loads(told)
         except (ValueError, RecursionError):
-            value = {"True": True, "False": False}.get(told, told)
+            value = {"True": True, "False": False}.get(told, _number(told))
     for key in reversed(keys.split(".")):
         value = {key: value}
     result: dict[str, Any] = value
     return result
+
+
+def _number(text: str) -> int | str:
+    """Return what ``2K`` and ``2.5k`` stand for, or the text.
+
+    Source:
+        vLLM 0.32.0, ``utils/argparse_utils.py``, ``human_readable_int``.
+    """
+    found = _SUFFIXED.fullmatch(text)
+    if found is None:
+        return text
+    number, suffix = found.groups()
+    power = "kmgt".index(suffix.lower()) + 1
+    if suffix.islower():
+        return int(float(number) * 1000**power)
+    return int(number) * 1024**power if number.isdigit() else text

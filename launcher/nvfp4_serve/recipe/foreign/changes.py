@@ -64,30 +64,3 @@ GONE_KEYS: Final = {
         "gone since vLLM 0.30; give `indexer_kv_dtype` (mxfp4 on 10.x, fp8 on 12.x)"
     ),
 }
-
-#: Variables that the pinned vLLM reads nowhere, and what decides in their place.
-#: vLLM's release notes 0.24.0 and 0.29.0; the rest are names of forks.
-DEAD_VARIABLES: Final = {
-    "VLLM_USE_FLASHINFER_MOE_FP4": "`--moe-backend` decides since vLLM 0.24.0",
-    "VLLM_USE_FLASHINFER_MOE_FP8": "`--moe-backend` decides since vLLM 0.24.0",
-    "VLLM_USE_FLASHINFER_MOE_FP16": "`--moe-backend` decides since vLLM 0.24.0",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8": (
-        "`--moe-backend` decides since vLLM 0.24.0"
-    ),
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_BF16": ("`--moe-backend` decides since vLLM 0.24.0"),
-    "VLLM_FLASHINFER_MOE_BACKEND": "`--moe-backend` decides since vLLM 0.24.0",
-    "VLLM_NVFP4_GEMM_BACKEND": "`--linear-backend` decides since vLLM 0.24.0",
-    "VLLM_USE_NVFP4_CT_EMULATIONS": (
-        "`--linear-backend emulation` decides since vLLM 0.24.0"
-    ),
-    "VLLM_USE_FBGEMM": "`--linear-backend` decides since vLLM 0.24.0",
-    "VLLM_MXFP4_USE_MARLIN": "`--moe-backend` decides since vLLM 0.24.0",
-    "VLLM_TEST_FORCE_FP8_MARLIN": "it is gone since vLLM 0.29.0",
-    "VLLM_ATTENTION_BACKEND": "`--attention-backend` decides",
-    "VLLM_USE_V1": "there is no other engine",
-    "VLLM_USE_B12X_MOE": "only a fork of vLLM reads it; `--moe-backend b12x` decides",
-    "VLLM_USE_B12X_FP8_GEMM": "only a fork of vLLM reads it",
-    "VLLM_USE_B12X_MHC": "only a fork of vLLM reads it",
-    "VLLM_USE_B12X_SPARSE_INDEXER": "only a fork of vLLM reads it",
-    "VLLM_USE_B12X_WO_PROJECTION": "only a fork of vLLM reads it",
-}

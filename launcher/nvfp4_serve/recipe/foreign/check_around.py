@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nvfp4_serve.finding import Finding
-from nvfp4_serve.recipe.foreign.changes import DEAD_VARIABLES
+from nvfp4_serve.recipe.environment import check_environment as dead_variables
 from nvfp4_serve.recipe.foreign.secrets import is_secret_name
 from nvfp4_serve.recipe.foreign.types import Launch, Setting, info, warning
 
@@ -118,10 +118,10 @@ def _against(setting: Setting, label: str) -> Finding | None:
             "Set it where the engine is started. Where the file was shared with the "
             "value in it, replace the value.",
         )
-    if told := DEAD_VARIABLES.get(name):
+    for fault in dead_variables(((name, setting.value),)):
         return warning(
             "variable-dead",
-            f"{at}: vLLM 0.32.0 reads no `{name}`: {told}.",
+            f"{at}: {fault}.",
             "Leave it out; it is not in the recipe.",
         )
     if "$" in setting.value:

@@ -10,8 +10,7 @@ from nvfp4_serve.recipe.flags import Flags
 from nvfp4_serve.recipe.foreign.arguments import (
     Argument,
     Arguments,
-    effective,
-    merge,
+    claims,
     value_words,
 )
 from nvfp4_serve.recipe.foreign.changes import GONE, GONE_KEYS, RENAMED
@@ -27,6 +26,8 @@ _LEFT_OUT: Final = frozenset(
         "--data-parallel-size-local",
     }
 )  # fmt: skip
+#: Ends of the names of flags that take JSON.
+_OBJECTS: Final = ("-config", "-kwargs", "-overrides", "-per-prompt")
 _SECRET: Final = frozenset({"--api-key", "--hf-token"})
 _FIX_FLAG: Final = "Leave it out, or write what vLLM takes; it is not in the recipe."
 
@@ -59,8 +60,9 @@ def check_flags(
         for fault in found.faults
     ]
     given = [_renamed(argument, flags, label, findings) for argument in found.given]
-    findings += _disagreements(given, label)
-    counted = list(effective(given).values())
+    claimed = claims(given)
+    findings += _disagreements(claimed, label)
+    counted = [several[-1] for several in claimed.values()]
     kept: list[Argument] = []
     for argument in counted:
         against = tuple(_against(argument, flags, label))
@@ -114,14 +116,17 @@ def _renamed(
     return today
 
 
-def _disagreements(given: list[Argument], label: str) -> Iterator[Finding]:
-    for before, after in merge(given):
-        yield warning(
-            "flag-given-twice",
-            f"{label}:{after.line}: `{after.shown}` disagrees with `{before.shown}` of "
-            f"line {before.line}; vLLM takes the last one, and so does the recipe.",
-            "Leave one of them out.",
-        )
+def _disagreements(claimed: dict[str, list[Argument]], label: str) -> Iterator[Finding]:
+    for *others, last in claimed.values():
+        for other in others:
+            if other.value != last.value:
+                yield warning(
+                    "flag-given-twice",
+                    f"{label}:{other.line}: `{other.shown}` disagrees with "
+                    f"`{last.shown}` of line {last.line}; vLLM takes this one, and so "
+                    "does the recipe.",
+                    "Leave one of them out.",
+                )
 
 
 def _against(argument: Argument, flags: Flags, label: str) -> Iterator[Finding]:
@@ -177,6 +182,14 @@ def _wrong_value(argument: Argument, flags: Flags, at: str) -> Iterator[Finding]
             f"{at}: `{argument.name}` is a switch; it takes no value, and it has "
             f"`{words[0]}`.",
             f"Write `{argument.name}` or `--no-{argument.name[2:]}`.",
+        )
+    is_object = argument.name.endswith(_OBJECTS)
+    if is_object and isinstance(argument.value, str) and argument.value[:1] == "{":
+        yield error(
+            "value-no-json",
+            f"{at}: the value of `{argument.name}` begins like JSON and is none: "
+            f"`{argument.value}`.",
+            "Correct it; inside of single quotes a shell takes no backslash away.",
         )
     if not flag.choices or flag.takes_value == "no":
         return

@@ -3,10 +3,9 @@
 Nothing of the text is run. Nothing that looks like a secret leaves this module.
 """
 
-import dataclasses
-import enum
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -37,12 +36,13 @@ from nvfp4_serve.recipe.foreign.rendered import (
 )
 from nvfp4_serve.recipe.foreign.secrets import (
     hidden,
+    holds_secret,
     is_secret_name,
     redact,
     secrets_in,
 )
 from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
-from nvfp4_serve.recipe.foreign.types import Launch, Machine
+from nvfp4_serve.recipe.foreign.types import Launch, Machine, warning
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked, read_vllm_recipes
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
 
@@ -94,7 +94,7 @@ def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Import
             evidence=tuple(redact(line, secrets) for line in error.evidence),
             fix=redact(error.fix, secrets),
         ) from None
-    return _redacted(imported, secrets)
+    return _without_secrets(imported, secrets)
 
 
 def _decoded(raw: bytes, label: str) -> str:
@@ -194,7 +194,7 @@ def _imported(
         launch=launch,
         arguments=kept,
         environment=environment,
-        findings=tuple(sorted(told, key=lambda finding: _ORDER[finding.severity])),
+        findings=told,
     )
 
 
@@ -237,31 +237,57 @@ def _is_nvfp4(model: str, arguments: Arguments) -> bool:
     return "fp4" in model.lower() or "fp4" in told or told == "modelopt_mixed"
 
 
-def _redacted(imported: Imported, secrets: frozenset[str]) -> Imported:
-    """Return ``imported`` without a secret in any of its texts."""
-    result = _clean(imported, secrets)
-    assert isinstance(result, Imported)  # noqa: S101 - it keeps its type
-    return result
+def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
+    """Return ``imported`` without a secret, and without the raw text.
+
+    A flag or variable that repeats one is left out and told, not changed in silence.
+    """
+    arguments, environment = [], []
+    told: list[tuple[str, int]] = []
+    for argument in imported.arguments:
+        if holds_secret(" ".join(value_words(argument.value)), secrets):
+            told.append((argument.name, argument.line))
+        else:
+            arguments.append(argument)
+    for setting in imported.environment:
+        if holds_secret(setting.value, secrets):
+            told.append((setting.name, setting.line))
+        else:
+            environment.append(setting)
+    found = [
+        warning(
+            "secret-in-text",
+            f"{imported.label}:{line}: the value of `{name}` repeats a secret of the "
+            "text; it is neither shown nor kept.",
+            "Take the secret out of the text, and import it again.",
+        )
+        for name, line in told
+    ]
+    findings = [
+        replace(
+            finding,
+            message=redact(finding.message, secrets),
+            fix=redact(finding.fix, secrets),
+        )
+        for finding in imported.findings
+    ]
+    launch = imported.launch
+    return replace(
+        imported,
+        arguments=tuple(arguments),
+        environment=tuple(environment),
+        findings=_sorted((*found, *findings)),
+        launch=Launch(
+            words=(),
+            image=redact(launch.image, secrets) if launch.image else None,
+            revision=launch.revision,
+            machine=launch.machine,
+        ),
+    )
 
 
-def _clean(value: object, secrets: frozenset[str]) -> object:
-    if isinstance(value, enum.Enum) or value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, tuple | list):
-        return type(value)(_clean(item, secrets) for item in value)
-    if isinstance(value, dict):
-        return {
-            redact(key, secrets): _clean(below, secrets) for key, below in value.items()
-        }
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            field.name: _clean(getattr(value, field.name), secrets)
-            for field in dataclasses.fields(value)
-        }
-        return replace(value, **changed)
-    return value
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
 
 
 def worst(findings: tuple[Finding, ...]) -> Severity | None:

@@ -7,18 +7,21 @@ from typing import Final
 #: What replaces a secret, wherever a text quotes the foreign one.
 HIDDEN: Final = "<secret>"
 
-_NAME: Final = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|ACCESS_KEY_ID"
-    r"|PRIVATE_KEY|CREDENTIALS?)$",
+_KEY: Final = re.compile(
+    r"(?:^|_)(?:secret|password|passwd|api_?key|access_key|access_key_id|private_key"
+    r"|credentials?)$",
     re.IGNORECASE,
 )
-#: ``NAME=value``, ``NAME: value``, ``--api-key value``, in any quotes.
-_GIVEN: Final = re.compile(
-    r"""(?ix)
-    (?P<name> [\w-]* (?:token|secret|password|passwd|api[_-]?key|access[_-]key(?:_id)?
-      |private_key|credentials?) )
-    ["']? \s* (?: [=:] | \s ) \s* (?P<value> "[^"\n]*" | '[^'\n]*' | [^\s"',\\]+ )
-    """
+#: ``HF_TOKEN`` and ``auth_token``, but not ``eos_token`` and ``image_token``.
+_TOKEN: Final = re.compile(
+    r"[A-Z0-9_]*TOKEN|(?i:(?:.*_)?(?:hf|hub|hugging_?face|auth|access|api|bearer|github"
+    r"|gh|gitlab|ngc|wandb)_token)"
+)
+_VALUE: Final = r"""(?P<value> "[^"\n]*" | '[^'\n]*' | [^\s"',\\]+ )"""
+#: ``NAME=value`` and ``NAME: value``, the name in quotes or not; ``--name value``.
+_GIVEN: Final = re.compile(rf"""(?x) (?P<name>\w+) ["']? \s* [=:] \s* {_VALUE}""")
+_FLAG: Final = re.compile(
+    rf"""(?x) (?P<name>--[\w-]+) (?: = | ["']? [\s,\\]+ ) {_VALUE}"""
 )
 #: Tokens that show by themselves what they are.
 _SHAPES: Final = re.compile(
@@ -33,19 +36,23 @@ _SHORTEST: Final = 4
 
 def is_secret_name(name: str) -> bool:
     """True for a variable, or a flag, whose value nobody should read."""
-    return bool(_NAME.search(name.replace("-", "_")))
+    if name.startswith("--"):
+        name = name[2:].replace("-", "_")
+        return name == "token" or is_secret_name(name)
+    return bool(_KEY.search(name) or _TOKEN.fullmatch(name))
 
 
 def secrets_in(text: str) -> frozenset[str]:
     """Return every secret of ``text`` that must not be repeated."""
-    found = {match.group() for match in _SHAPES.finditer(text)}
-    found |= {match.group(1) for match in _URL_LOGIN.finditer(text)}
-    for match in _GIVEN.finditer(text):
-        if is_secret_name(match["name"].lstrip("-")):
-            value = match["value"].strip("\"'")
-            # A bracket at the end may be the file's or the secret's.
-            found |= {value, value.rstrip("}])>;")}
-    return frozenset(filter(_is_hidden, found))
+    found = [match.group() for match in _SHAPES.finditer(text)]
+    found += [match.group(1) for match in _URL_LOGIN.finditer(text)]
+    for pattern in (_GIVEN, _FLAG):
+        for match in pattern.finditer(text):
+            if is_secret_name(match["name"]):
+                value = match["value"].strip("\"'")
+                # A bracket at the end may be the file's or the secret's.
+                found += [value, value.rstrip("}])>;")]
+    return hidden(found)
 
 
 def hidden(values: Iterable[str]) -> frozenset[str]:
@@ -59,6 +66,11 @@ def _is_hidden(value: str) -> bool:
         and not value.startswith("-")
         and not _HARMLESS.fullmatch(value)
     )
+
+
+def holds_secret(text: str, secrets: frozenset[str]) -> bool:
+    """True where ``text`` repeats a secret."""
+    return redact(text, secrets) != text
 
 
 def redact(text: str, secrets: frozenset[str]) -> str:
