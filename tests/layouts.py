@@ -5,7 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from nvfp4_serve.checkpoint.types import Attention, Layout, Producer
+from nvfp4_serve.recipe.backend_rules import BackendRules
+from nvfp4_serve.recipe.environment import Variables
 from nvfp4_serve.recipe.knowledge import Knowledge
+from nvfp4_serve.recipe.stock import Stock
+from nvfp4_serve.resources import VLLM_VERSION
 from nvfp4_serve.units import GIB
 
 #: About Qwen3-30B-A3B in NVFP4 (its config.json: 48 layers, 4 KV heads of 128).
@@ -34,4 +38,11 @@ def layout(**changes: Any) -> Layout:
 
 def knowledge(spellings: Mapping[str, str] | None = None, **changes: Any) -> Knowledge:
     """Return what the data files say: of flags ``spellings``, and else nothing."""
-    return replace(Knowledge(spellings=spellings or {}), **changes)
+    nothing = Knowledge(
+        spellings=spellings or {},
+        rules=BackendRules(vllm=VLLM_VERSION, rows=()),
+        auto=Stock(vllm=VLLM_VERSION),
+        recipes=(),
+        variables=Variables(vllm=VLLM_VERSION, known=frozenset(), removed={}),
+    )
+    return replace(nothing, **changes)

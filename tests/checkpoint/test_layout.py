@@ -262,6 +262,8 @@ def test_prints_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
         "parameters",
         "findings",
         "servable",
+        "experts",
+        "draft",
     ]
     assert printed["producer"] == {"name": "modelopt", "version": "0.47.0"}
     finding = layout.findings[0]

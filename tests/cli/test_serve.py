@@ -3,11 +3,15 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nvfp4_serve.cli.serve import ready_seconds
 from nvfp4_serve.errors import ExitCode
+from nvfp4_serve.plan.types import Ready
+from stand_in import plan_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sonnet-18-nvfp4"
 
@@ -122,3 +126,19 @@ def test_an_engine_that_the_gate_could_not_ask_is_refused(
     assert done.returncode == ExitCode.USAGE
     assert f"with `{flag.partition('=')[0].replace('_', '-')}`" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("ready", "seconds"),
+    [
+        (None, 3600),
+        (Ready(None, 100, "a log"), 3600),
+        (Ready(900, None, "a log"), 3600),
+        (Ready(2400, None, "a log"), 4800),
+    ],
+)
+def test_an_engine_may_take_twice_as_long_as_the_recipe_says(
+    ready: Ready | None, seconds: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ready_seconds(replace(plan_of(1), ready=ready)) == seconds
+    assert ("2400 s to the first answer" in capsys.readouterr().err) == (seconds > 3600)

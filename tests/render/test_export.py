@@ -14,6 +14,7 @@ from layouts import knowledge, layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.recipe.forbidden import why_no_flag
 from nvfp4_serve.recipe.foreign.arguments import claims, read_arguments
 from nvfp4_serve.recipe.foreign.words import Word
 from nvfp4_serve.render.argv import export_argv
@@ -184,7 +185,11 @@ def text(dice: random.Random) -> str:
 def words(dice: random.Random) -> list[str]:
     """Return a few flags of the pinned vLLM with values of all kinds."""
     told: list[str] = []
-    names = sorted(set(FLAGS.by_name) - NOT_CARRIED)
+    names = sorted(
+        name
+        for name in set(FLAGS.by_name) - NOT_CARRIED
+        if why_no_flag(name, None) is None
+    )
     for name in dice.sample(names, dice.randrange(1, 9)):
         if "data-parallel" in name:
             continue

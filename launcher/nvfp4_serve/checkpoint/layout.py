@@ -3,6 +3,7 @@
 The tensors are the truth; the config is a claim that ``findings`` holds against them.
 """
 
+from dataclasses import asdict
 from typing import Final
 
 from nvfp4_serve.checkpoint.encodings import (
@@ -16,6 +17,7 @@ from nvfp4_serve.checkpoint.evidence import Evidence, Seen, gather
 from nvfp4_serve.checkpoint.judgement import judge
 from nvfp4_serve.checkpoint.layout_ids import UNKNOWN, layout_id
 from nvfp4_serve.checkpoint.modules import CLASSES
+from nvfp4_serve.checkpoint.moe import attention_kind, read_draft, read_experts
 from nvfp4_serve.checkpoint.scales import input_widths
 from nvfp4_serve.checkpoint.types import Checkpoint, Layout
 
@@ -59,6 +61,9 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
         rewrites=evidence.loaded.kinds,
         overlay=judged.overlay,
         input_widths=input_widths(evidence),
+        experts=read_experts(evidence),
+        draft=read_draft(evidence, scheme_of),
+        attention_kind=attention_kind(checkpoint.config),
     )
 
 
@@ -89,6 +94,8 @@ def layout_json(layout: Layout) -> dict[str, object]:
             for finding in layout.findings
         ],
         "servable": layout.servable,
+        "experts": layout.experts and asdict(layout.experts),
+        "draft": layout.draft and asdict(layout.draft),
     }
 
 
@@ -100,7 +107,7 @@ def _schemes(evidence: Evidence) -> dict[str, str]:
     """
     words: dict[str, set[str]] = {}
     for seen in evidence.seen:
-        word = _scheme(seen)
+        word = scheme_of(seen)
         if word is not None:
             words.setdefault(seen.label, set()).add(word)
     if evidence.claim is not None and evidence.claim.kv_cache is not None:
@@ -110,7 +117,8 @@ def _schemes(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _scheme(seen: Seen) -> str | None:
+def scheme_of(seen: Seen) -> str | None:
+    """Return the scheme of one group; None where it has nothing but vectors."""
     if seen.encoding in NVFP4:
         inputs = seen.has_input_scale
         if seen.expected is not None and seen.expected.quantizes_inputs is not None:

@@ -66,3 +66,6 @@ _LAYOUTS: Final[tuple[tuple[str, Callable[[Evidence], bool]], ...]] = (
     ("fp8", _stores(*_FP8)),
     ("unquantized", lambda _: True),
 )
+
+#: Every id that a layout can have.
+LAYOUT_IDS: Final = frozenset(name for name, _ in _LAYOUTS)

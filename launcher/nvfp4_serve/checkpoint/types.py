@@ -25,6 +25,42 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """What a kernel must know of the routed experts; None: config.json does not say.
+
+    Attributes:
+        count: Experts in a layer.
+        per_token: Experts that see a token.
+        intermediate: Width between an expert's two projections.
+        activation: vLLM's word: ``silu``, ``gelu_tanh``, ``relu2_no_mul``, ...
+        gated: The first projection has a gate beside it.
+        swiglu_limit: Where the model clamps the gate, the tightest clamp.
+    """
+
+    count: int
+    per_token: int | None
+    intermediate: int | None
+    activation: str | None
+    gated: bool
+    swiglu_limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The layers that predict more than one token, stored with the model.
+
+    Attributes:
+        layers: How many config.json counts.
+        scheme: Of their routed experts; None where they have none.
+        method: ``method`` of vLLM's ``--speculative-config``.
+    """
+
+    layers: int | None
+    scheme: str | None
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """One tensor of a module, as its shard's header describes it.
 
@@ -170,6 +206,9 @@ class Layout:
             and the truth is certain.
         input_widths: The input features of every NVFP4 weight, by the name of its
             group.
+        experts: What kernels must know of the routed experts, where there are any.
+        draft: The prediction layers that are stored, where there are any.
+        attention_kind: ``plain``, ``latent``, ``latent-sparse`` or ``deepseek-v4``.
     """
 
     model: str
@@ -190,6 +229,9 @@ class Layout:
     rewrites: tuple[str, ...] = ()
     overlay: Overlay | None = None
     input_widths: Mapping[str, int] = field(default_factory=dict)
+    experts: Experts | None = None
+    draft: Draft | None = None
+    attention_kind: str = "plain"
 
     @property
     def servable(self) -> bool:

@@ -14,9 +14,9 @@ from nvfp4_serve.cli.options import facts_option
 from nvfp4_serve.errors import ExitCode, HostError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import read_facts
-from nvfp4_serve.recipe.flags import read_flags
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import Imported, recipe_data, recipe_text
+from nvfp4_serve.recipe.foreign.flags import pinned_flags
 from nvfp4_serve.recipe.foreign.hardware import PROFILES
 from nvfp4_serve.recipe.foreign.read import LONGEST, Wanted, read_foreign, worst
 from nvfp4_serve.recipe.foreign.types import Machine
@@ -67,7 +67,7 @@ def import_(context: click.Context, /, **_: object) -> None:
         machine=_machine(given),
         asked=Asked(given["variant"], given["strategy"]),
     )
-    imported = read_foreign(raw, label, wanted, read_flags())
+    imported = read_foreign(raw, label, wanted, pinned_flags())
     _write(imported, given["output"], as_json=given["as_json"])
     is_bad = worst(imported.findings) is Severity.ERROR
     context.exit(ExitCode.RECIPE if is_bad else ExitCode.OK)

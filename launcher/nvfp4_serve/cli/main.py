@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "repair": ("repair", "Write a checkpoint again, in the layout that loaders know."),
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
+    "recipes": ("recipes", "Say which recipes fit, and why the others do not."),
     "import": ("import_", "Read the recipe of another tool, and say what is wrong."),
     "export": ("export", "Write a plan as a compose file, a recipe or a command."),
     "host": ("host", "Say what this machine has."),

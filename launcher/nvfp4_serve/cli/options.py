@@ -1,6 +1,7 @@
 """The arguments that `serve` and `plan` share, and the way from them to a Plan."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.recipe.choose import NONE
+from nvfp4_serve.recipe.judge import names_of
 from nvfp4_serve.recipe.knowledge import load_knowledge
+from nvfp4_serve.recipe.load import load_recipes, load_recipes_for
+from nvfp4_serve.recipe.types import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,24 @@ def asked(context: click.Context) -> Asked:
             served_model_name=given["served_model_name"],
             max_model_len=given["max_model_len"],
             extra=given["vllm_flags"],
+            recipe=given["recipe"],
+            environment=_inherited(os.environ),
         ),
     )
 
+
+def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the variables that the engine would get and heed; no secret."""
+    return tuple(
+        sorted(
+            (name, value)
+            for name, value in environment.items()
+            if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+        )
+    )
+
+
+_HEEDED = ("VLLM_", "FLASHINFER_", "NCCL_")
 
 facts_option = click.option(
     "--facts",
@@ -67,6 +87,11 @@ _ARGUMENTS = (
     ),
     click.option("--served-model-name", help="The name that requests give."),
     click.option("--max-model-len", type=click.IntRange(min=1), help="Tokens."),
+    click.option(
+        "--recipe",
+        metavar="ID|none",
+        help="Take this recipe, or rules alone; without it, the best that fits.",
+    ),
 )
 
 
@@ -88,5 +113,17 @@ def plan_for(wanted: Asked, host: Host) -> Plan:
         CheckpointError: The checkpoint cannot be read, or must not be served.
         DoesNotFitError: It does not fit.
         UsageError: A flag cannot be passed on.
+        RecipeError: A recipe is wrong, or two are equally good.
     """
-    return make_plan(_layout_for(wanted), host, wanted.request, load_knowledge())
+    layout = _layout_for(wanted)
+    known = load_knowledge(_recipes_for(layout, wanted.request.recipe))
+    return make_plan(layout, host, wanted.request, known)
+
+
+def _recipes_for(layout: Layout, asked_for: str | None) -> tuple[Recipe, ...]:
+    """Return the recipes that the plan may need; one that is asked for may be any."""
+    if asked_for == NONE:
+        return ()
+    if asked_for is not None:
+        return load_recipes()
+    return load_recipes_for([names_of(layout).last])

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.report import ready_text
 from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.render import render_json, render_shell
+from nvfp4_serve.render import kernel_lines, render_json, render_shell
 from nvfp4_serve.units import format_bytes
 
 
@@ -15,10 +16,21 @@ from nvfp4_serve.units import format_bytes
 @model_arguments
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @click.option("--shell", "form", flag_value="shell", help="Print a shell command.")
+@click.option(
+    "--diff",
+    type=click.Choice(["auto"]),
+    help="Print the kernels beside those that stock vLLM would take.",
+)
 @facts_option
 @click.pass_context
 def plan(
-    context: click.Context, /, *, form: str | None, facts: Path | None, **_: object
+    context: click.Context,
+    /,
+    *,
+    form: str | None,
+    diff: str | None,
+    facts: Path | None,
+    **_: object,
 ) -> None:
     """Say how MODEL would be served here, and why.
 
@@ -30,6 +42,8 @@ def plan(
         click.echo(render_json(made))
     elif form == "shell":
         click.echo(render_shell(made))
+    elif diff is not None:
+        click.echo("\n".join(kernel_lines(made)))
     else:
         click.echo("\n".join(_lines(made)))
 
@@ -39,6 +53,7 @@ def _lines(made: Plan) -> list[str]:
     rows = [
         ("model", made.argv[0]),
         ("engine", f"{made.engine}, {made.status}"),
+        ("recipe", made.recipe_id or "none; rules alone"),
         ("address", f"http://{made.bind}, as `{made.served_model_name}`"),
         ("gpus", ", ".join(made.gpus) or "none"),
         ("memory", f"{format_bytes(budget.total)}, of which"),
@@ -47,7 +62,12 @@ def _lines(made: Plan) -> list[str]:
         ("  KV cache", format_bytes(budget.kv_cache)),
         ("  free", format_bytes(budget.free)),
     ]
+    if made.ready is not None:
+        rows.append(("ready", ready_text(made.ready)))
+    rows += [("note", note) for note in made.notes]
     lines = [f"{name:<11} {value}" for name, value in rows]
+    for finding in made.findings:
+        lines += ["", f"{finding.severity}: {finding.message}", f"  {finding.fix}"]
     for reason in made.because:
         lines += ["", reason.flag, f"  {reason.why}", f"  source: {reason.source}"]
     return lines

@@ -8,6 +8,7 @@ import click
 
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.report import warn_of_plan
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
@@ -45,10 +46,9 @@ _OUT_OF_REACH: Final = frozenset(
 @click.option(
     "--ready-timeout",
     type=click.FloatRange(min=1),
-    default=_READY_TIMEOUT,
-    show_default=True,
     metavar="SECONDS",
-    help="How long the engine may take until its answers are right.",
+    help="How long the engine may take until its answers are right.  "
+    f"[default: {_READY_TIMEOUT:g}, or twice what the recipe says]",
 )
 @facts_option
 @click.pass_context
@@ -58,7 +58,7 @@ def serve(
     *,
     detach: bool,
     yes: bool,
-    ready_timeout: float,
+    ready_timeout: float | None,
     facts: Path | None,
     **_: object,
 ) -> None:
@@ -73,10 +73,21 @@ def serve(
             _refuse_out_of_reach(wanted.request.extra)
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
-            job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
+            warn_of_plan(plan)
+            seconds = ready_timeout or ready_seconds(plan)
+            job = Job(plan, _read_canary(plan), detach=detach, seconds=seconds)
             engine = _engine_for(plan, yes=yes)
         command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
         serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
+
+
+def ready_seconds(plan: Plan) -> float:
+    """Return how long the engine may take: more than an hour where the recipe did."""
+    cold = plan.ready.cold_seconds if plan.ready else None
+    if cold is None or 2 * cold <= _READY_TIMEOUT:
+        return _READY_TIMEOUT
+    say(f"the recipe says {cold} s to the first answer; waiting for twice as long")
+    return 2.0 * cold
 
 
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:

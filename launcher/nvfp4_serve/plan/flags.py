@@ -39,7 +39,7 @@ class Choice:
     def reason(self) -> Reason:
         """The choice as a row of ``Plan.because``; a long value is cut short."""
         if self.is_flag:
-            return Reason(_short(" ".join(self.words)), self.why, self.source)
+            return Reason(short(" ".join(self.words)), self.why, self.source)
         return Reason(f"{self.name}={self.value}", self.why, self.source)
 
 
@@ -153,7 +153,8 @@ def flag_name(word: str) -> str:
     return word.partition("=")[0].partition(".")[0].replace("_", "-")
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return ``text``, cut where it is too long for a table."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 

@@ -8,19 +8,14 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.plan.expect import expect
-from nvfp4_serve.plan.experts import check_experts, expert_choices
-from nvfp4_serve.plan.flags import (
-    Choice,
-    asked_flags,
-    check_flags,
-    user_reasons,
-)
+from nvfp4_serve.plan.flags import Choice, user_reasons
+from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
+from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
-from nvfp4_serve.plan.overlay import lay_over
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
-from nvfp4_serve.plan.widths import check_widths
-from nvfp4_serve.plan.wishes import Wishes, read_wishes
+from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.recipe.knowledge import Knowledge
 
 
@@ -42,37 +37,66 @@ def make_plan(
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.
     """
-    spellings = knowledge.spellings
     engine = cuda.ENGINE if host.gpus else cpu.ENGINE
-    check_flags(request.extra, spellings, engine)
-    asked = asked_flags(request.extra, spellings)
-    wishes = read_wishes(request.extra, spellings)
-    adapted = adapter_reasons(layout, wishes.load_format)
-    check_experts(layout, request.extra, spellings)
-    overlaid = lay_over(layout, request.extra, wishes.quantization)
-    check_widths(layout, wishes)
+    said = listen(layout, host, request, knowledge, engine)
+    told, request = said.told, said.request
     check_scales(layout, on_gpu=bool(host.gpus))
-    sized = _size(layout, host, request, wishes, asked)
-    every = (
-        *_common(layout, request, sized.longest),
-        *sized.choices,
-        *expert_choices(layout, sized.gpus, asked),
-        *tracking_choices(layout, wishes.load_format),
-    )
-    choices = [choice for choice in every if choice.name not in asked]
-    choices += overlaid.choices
+    with with_findings(told):
+        sized = _size(layout, told.host, request, said.both.wishes, said.both.asked)
+    kernels = _kernels(layout, sized.gpus, said, knowledge)
+    choices = (*_decide(layout, said, sized, kernels), *said.both.overlaid.choices)
     reasons = (
-        *adapted,
+        *adapter_reasons(layout, said.both.wishes.load_format),
         *(choice.reason for choice in choices),
-        *user_reasons(overlaid.extra),
+        *kernels.reasons,
+        *told.reasons,
+        *user_reasons(request.extra),
     )
     plan = _plan(layout, request, engine, sized, reasons)
-    words = [word for choice in choices if choice.is_flag for word in choice.words]
+    decided = [word for choice in choices if choice.is_flag for word in choice.words]
+    env = {c.name: c.value or "" for c in choices if not c.is_flag} | told.env
     return replace(
         plan,
-        argv=(layout.folder or layout.model, *words, *overlaid.extra),
-        env=tuple(sorted((c.name, c.value or "") for c in choices if not c.is_flag)),
+        recipe_id=told.id,
+        status=told.status,
+        argv=(layout.folder or layout.model, *decided, *told.words, *request.extra),
+        env=tuple(sorted(env.items())),
+        expect=told.added_to(
+            expect(layout, on_gpu=bool(sized.gpus), kernels=kernels.expected)
+        ),
+        kernels=kernels.compared,
+        ready=told.ready,
+        findings=told.findings,
+        notes=told.notes,
     )
+
+
+def _decide(
+    layout: Layout, said: Said, sized: "_Sized", kernels: Kernels
+) -> tuple[Choice, ...]:
+    """Return what the rules say where neither the recipe nor the user does."""
+    taken = said.both.asked | said.told.env.keys()
+    every = (
+        *_common(layout, said.request, sized.longest, said.told),
+        *sized.choices,
+        *kernels.choices,
+        *tracking_choices(layout, said.both.wishes.load_format),
+    )
+    return tuple(choice for choice in every if choice.name not in taken)
+
+
+def _kernels(
+    layout: Layout, gpus: tuple[Gpu, ...], said: Said, knowledge: Knowledge
+) -> Kernels:
+    """Return the kernels; a CPU has its own, and nothing to choose."""
+    if not gpus:
+        return Kernels()
+    target = target_of(gpus, said.both.wishes)
+    data = (knowledge.rules, knowledge.auto)
+    if said.recipe is not None and said.told.recipe is not None:
+        with blamed(said.told.recipe):
+            decide_kernels(layout, target, said.recipe.backends, *data)
+    return decide_kernels(layout, target, said.both.backends, *data)
 
 
 class _Sized(NamedTuple):
@@ -105,7 +129,7 @@ def _plan(
         bind=_address(request.host, request.port),
         shm_bytes=0,
         budget=sized.budget,
-        expect=expect(layout, on_gpu=bool(sized.gpus)),
+        expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,
     )
 
@@ -131,7 +155,7 @@ def _mounts(layout: Layout) -> tuple[Mount, ...]:
 
 
 def _common(
-    layout: Layout, request: Request, longest: int | None
+    layout: Layout, request: Request, longest: int | None, told: Told
 ) -> tuple[Choice, ...]:
     name = request.served_model_name or _default_name(layout)
     choices = [
@@ -145,7 +169,7 @@ def _common(
         ),
     ]
     if longest is not None:
-        choices.append(_context(layout, request, longest))
+        choices.append(_context(layout, request, longest, told))
     if layout.revision is not None:
         choices.append(
             Choice(
@@ -158,8 +182,10 @@ def _common(
     return (*choices, *_environment(layout))
 
 
-def _context(layout: Layout, request: Request, longest: int) -> Choice:
-    if request.max_model_len is not None:
+def _context(layout: Layout, request: Request, longest: int, told: Told) -> Choice:
+    if told.context is not None:
+        why, source = told.context.why, told.source(told.context.source)
+    elif request.max_model_len is not None:
         why, source = "You asked for it.", "--max-model-len"
     elif longest == layout.max_position_embeddings:
         why = "All that the model was made for; its KV cache fits."

@@ -12,7 +12,9 @@ from nvfp4_serve.errors import CheckpointError, UsageError
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.nested import Nested, read_nested
 
-_FLAG: Final = "--hf-overrides"
+#: vLLM's flag for another config than the files'.
+OVERRIDES: Final = "--hf-overrides"
+_FLAG: Final = OVERRIDES
 _CONFIG: Final = "quantization_config"
 _SOURCE: Final = (
     "the tensors' headers; vLLM 0.32.0, config/model.py, _apply_dict_overrides"

@@ -1,16 +1,11 @@
 """The Plan: everything needed to serve, and why. Values only."""
 
-import enum
 from dataclasses import dataclass
 
+from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.types import Ready, Status
 
-class Status(enum.StrEnum):
-    """How a plan is known to be right, best first."""
-
-    VERIFIED = "verified"
-    PORTED = "ported"
-    IMPORTED = "imported"
-    INFERRED = "inferred"
+__all__ = ["Budget", "Expect", "Mount", "Plan", "Ready", "Reason", "Request", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,27 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs one part of the model, beside what stock vLLM would take.
+
+    Attributes:
+        part: ``experts``, ``layers``, ``attention`` or ``draft``.
+        scheme: How that part is stored; of attention, its kind.
+        backend: What vLLM is given; ``auto``: nothing.
+        kernel: What vLLM then says it uses.
+        stock: What vLLM would take by itself.
+    """
+
+    part: str
+    scheme: str
+    backend: str
+    kernel: str
+    stock: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for beyond the model.
 
@@ -70,6 +86,10 @@ class Request:
         host: Address to bind.
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
+        environment: Variables of the caller that the engine would get: ``VLLM_...``,
+            ``FLASHINFER_...`` and ``NCCL_...``.
+        recipe: The id of the recipe to take; ``none``: rules alone; None: the best
+            that fits.
     """
 
     host: str = "127.0.0.1"
@@ -77,6 +97,8 @@ class Request:
     served_model_name: str | None = None
     max_model_len: int | None = None
     extra: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +120,11 @@ class Plan:
         expect: What a right start looks like.
         because: The reason and source of every flag and variable, and of what is
             done to the weights while they are loaded.
+        kernels: What runs each part of the model on a GPU, beside stock vLLM's choice.
+        ready: How long a start takes, where the recipe says so.
+        findings: What a person should know of the plan itself: which recipe was not
+            taken and why, which of its arguments were replaced.
+        notes: What the recipe says to people.
     """
 
     recipe_id: str | None
@@ -114,3 +141,7 @@ class Plan:
     budget: Budget
     expect: Expect
     because: tuple[Reason, ...]
+    kernels: tuple[Kernel, ...] = ()
+    ready: Ready | None = None
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nvfp4_serve.recipe.backend_rules import BackendRules, read_rules
+from nvfp4_serve.recipe.environment import Variables, read_variables
 from nvfp4_serve.recipe.flags import read_spellings
+from nvfp4_serve.recipe.load import load_recipes
+from nvfp4_serve.recipe.stock import Stock, read_stock
+from nvfp4_serve.recipe.types import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,15 +17,33 @@ class Knowledge:
 
     Attributes:
         spellings: Every spelling that vLLM's parser takes, to the flag's name.
+        rules: Which kernels for which situation.
+        auto: What stock vLLM would choose and allow.
+        variables: The environment variables that vLLM reads, and the dead ones.
+        recipes: Those that may be for the checkpoint at hand, or all.
     """
 
     spellings: Mapping[str, str]
+    rules: BackendRules
+    auto: Stock
+    variables: Variables
+    recipes: tuple[Recipe, ...]
 
 
-def load_knowledge() -> Knowledge:
+def load_knowledge(recipes: tuple[Recipe, ...] | None = None) -> Knowledge:
     """Return what our data files say.
+
+    Args:
+        recipes: Those that were loaded already; None: load every one.
 
     Raises:
         FileNotFoundError: The installation is broken.
+        RecipeError: A recipe or another of these files is wrong.
     """
-    return Knowledge(spellings=read_spellings())
+    return Knowledge(
+        spellings=read_spellings(),
+        rules=read_rules(),
+        auto=read_stock(),
+        variables=read_variables(),
+        recipes=load_recipes() if recipes is None else recipes,
+    )

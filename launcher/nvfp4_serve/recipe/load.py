@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from nvfp4_serve.errors import RecipeError
-from nvfp4_serve.recipe.schema import ArgRow, File, ReadyRow, VariableRow, Variant
+from nvfp4_serve.recipe.forbidden import why_no_flag, why_no_variable
+from nvfp4_serve.recipe.schema import ArgRow, Base, File, ReadyRow, VariableRow, Variant
 from nvfp4_serve.recipe.strict import Fault, Path_, did_you_mean
 from nvfp4_serve.recipe.types import (
     Arg,
@@ -97,12 +98,19 @@ def load_recipe_file(path: Path) -> tuple[Recipe, ...]:
     Raises:
         RecipeError: With every fault, its line and its key.
     """
-    recipes, _ = load_document(path)
-    return recipes
+    return read_recipe_file(path).recipes
 
 
-def load_document(path: Path) -> tuple[tuple[Recipe, ...], Document]:
-    """Return the recipes of one file, and the file, for what else is wrong with it.
+class Read(NamedTuple):
+    """A recipe file, for what else may be wrong with it."""
+
+    recipes: tuple[Recipe, ...]
+    file: File
+    document: Document
+
+
+def read_recipe_file(path: Path) -> Read:
+    """Return the recipes of one file, and the file itself.
 
     Raises:
         RecipeError: With every fault, its line and its key.
@@ -113,12 +121,13 @@ def load_document(path: Path) -> tuple[tuple[Recipe, ...], Document]:
     if path.stem != file.id:
         faults.append((("id",), f"it is {file.id!r}, and the file {path.name!r}"))
     faults += _ids_twice(file)
+    faults += _forbidden(("base",), file.base)
     recipes = tuple(
         _flatten(file, index, path, faults) for index in range(len(file.variants))
     )
     if faults:
         raise document.error(faults)
-    return recipes, document
+    return Read(recipes, file, document)
 
 
 def _ids_twice(file: File) -> Iterator[Fault]:
@@ -129,13 +138,26 @@ def _ids_twice(file: File) -> Iterator[Fault]:
         seen.add(variant.id)
 
 
+def _forbidden(here: Path_, rows: Base | Variant) -> Iterator[Fault]:
+    """Yield what no recipe may say, whoever wrote it."""
+    for name, row in rows.args.items():
+        if why := why_no_flag(name, row.value):
+            yield (*here, "args", name), why
+    for name in rows.env:
+        if why := why_no_variable(name):
+            yield (*here, "env", name), why
+
+
 def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
     """Return a variant with what the file says of every one; add what is wrong."""
     variant = file.variants[index]
-    here = ("variants", index)
+    here: Path_ = ("variants", index)
+    faults += _forbidden(here, variant)
     when, wrong = read_when(variant.when)
     faults += [((*here, "when", key), text) for key, text in wrong.items()]
-    faults += [((*here, *path_in), text) for path_in, text in _faults_of(file, variant)]
+    faults += [
+        ((*here, *inner), text) for inner, text in _faults_of(file, variant, path)
+    ]
     at: Path_ = (*here, "status")
     status = variant.status
     if status is None:
@@ -154,7 +176,7 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
         status=Status(status) if status in _STATUSES else Status.IMPORTED,
         when=when,
         args=_args(file.base.args, variant),
-        env=_env({**file.base.env, **variant.env}),
+        env=_env(file.base.env, variant),
         expect=Expected(
             layouts=file.expect.layouts,
             architecture=file.expect.architecture,
@@ -172,26 +194,31 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
     )
 
 
-def _faults_of(file: File, variant: Variant) -> Iterator[Fault]:
+def _faults_of(file: File, variant: Variant, path: Path) -> Iterator[Fault]:
     """Yield what is wrong with a variant, by its path in it."""
     for name in variant.unset:
-        if name in variant.args:
+        if name in variant.args or name in variant.env:
             yield ("unset",), f"`{name}` is unset and set"
         elif name not in file.base.args and name not in file.base.env:
             near = did_you_mean(name, [*file.base.args, *file.base.env])
             yield ("unset",), f"`{name}` is not in `base`{near}"
     if variant.ready and variant.ready == ReadyRow(variant.ready.source):
         yield ("ready",), "neither `cold_seconds` nor `warm_seconds` is said"
-    for key, text in (("evidence", path) for path in variant.evidence):
-        if not _is_inside(text):
-            yield (key,), f"{text!r} is not a path under the folder of the recipes"
-    if variant.expect.canary is not None and not _is_inside(variant.expect.canary):
-        yield ("expect", "canary"), "not a path under the folder of the recipes"
+    folder = path.parent
+    for text in variant.evidence:
+        if not _is_beside(folder, text):
+            yield ("evidence",), f"{text!r} is no file under the recipe's folder"
+    canary = variant.expect.canary
+    if canary is not None and not _is_beside(folder, canary):
+        yield ("expect", "canary"), f"{canary!r} is no file under the recipe's folder"
+    if (variant.status or file.status) == Status.VERIFIED and not variant.evidence:
+        yield ("evidence",), "what is `verified` names a file that shows it"
 
 
-def _is_inside(text: str) -> bool:
+def _is_beside(folder: Path, text: str) -> bool:
     path = PurePosixPath(text)
-    return not path.is_absolute() and ".." not in path.parts
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and (folder / path).is_file()
 
 
 def _args(base: dict[str, ArgRow], variant: Variant) -> dict[str, Arg]:
@@ -203,9 +230,12 @@ def _args(base: dict[str, ArgRow], variant: Variant) -> dict[str, Arg]:
     }
 
 
-def _env(rows: dict[str, VariableRow]) -> dict[str, Variable]:
+def _env(base: dict[str, VariableRow], variant: Variant) -> dict[str, Variable]:
+    rows = {**base, **variant.env}
     return {
-        name: Variable(row.value, row.why, row.source) for name, row in rows.items()
+        name: Variable(row.value, row.why, row.source)
+        for name, row in rows.items()
+        if name not in variant.unset
     }
 
 

@@ -14,6 +14,9 @@ def render_shell(plan: Plan) -> str:
     variables = [f"{name}={shlex.quote(value)}" for name, value in plan.env]
     command = ["vllm serve", shlex.quote(plan.argv[0]), *_lines(plan.argv[1:])]
     head = f"# {plan.engine}, {plan.status}"
+    if plan.recipe_id is not None:
+        head += f", recipe {plan.recipe_id}"
+    comments = [*(f"# {f.severity}: {f.message}" for f in plan.findings), *comments]
     return "\n".join((head, *map(_one_line, comments), _join(variables, command)))
 
 

@@ -1,14 +1,14 @@
 """Foreign recipes for tests, written for them; nothing is copied from a registry."""
 
 from nvfp4_serve.finding import Finding
-from nvfp4_serve.recipe.flags import Flags, read_flags
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import Imported
+from nvfp4_serve.recipe.foreign.flags import Flags, pinned_flags
 from nvfp4_serve.recipe.foreign.read import Wanted, read_foreign
 from nvfp4_serve.recipe.foreign.types import Machine
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked
 
-FLAGS: Flags = read_flags()
+FLAGS: Flags = pinned_flags()
 
 SPARKRUN = """\
 recipe_version: "2"

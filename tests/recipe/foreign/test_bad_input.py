@@ -190,12 +190,12 @@ def test_words_of_the_field_are_no_secrets(note: str) -> None:
 
 def test_a_flag_that_repeats_a_secret_is_left_out_and_told() -> None:
     imported = read(
-        "HF_TOKEN=some-secret vllm serve a/T-NVFP4 --seed 1 --chat-template some-secret"
+        "HF_TOKEN=some-secret vllm serve a/T-NVFP4 --seed 1 --quantization some-secret"
     )
 
     assert arguments(imported) == {"--seed": "1"}
     told = [finding.message for finding in found(imported, "secret-in-text")]
-    assert any("`--chat-template` repeats" in message for message in told)
+    assert any("`--quantization` repeats" in message for message in told)
 
 
 def test_what_is_no_name_of_a_secret_is_kept() -> None:

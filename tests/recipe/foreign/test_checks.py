@@ -6,15 +6,19 @@ import re
 import pytest
 
 from nvfp4_serve.finding import Severity
+from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.foreign.changes import (
     GONE,
     RENAMED,
 )
 from nvfp4_serve.recipe.foreign.document import recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.types import Machine
+from nvfp4_serve.recipe.lint import lint_file
 from nvfp4_serve.recipe.schema import File
 from nvfp4_serve.recipe.yaml_files import convert, parse_yaml
 from recipe.foreign.samples import (
+    COMPOSE,
+    EUGR,
     FLAGS,
     SPARKRUN,
     arguments,
@@ -108,11 +112,11 @@ def test_a_flag_without_its_value_is_told() -> None:
 
 def test_json_that_is_none_is_not_taken() -> None:
     imported = read(
-        f"{SERVE}--kernel-config '{{\\\"a\\\": false}}' --chat-template '{{% x %}}'"
+        f"{SERVE}--kernel-config '{{\\\"a\\\": false}}' --quantization '{{x'"
     )
 
     assert "`--kernel-config`" in only(imported, "value-no-json").message
-    assert arguments(imported) == {"--chat-template": "{% x %}"}
+    assert arguments(imported) == {"--quantization": "{x"}
 
 
 def test_a_second_model_is_told() -> None:
@@ -302,6 +306,25 @@ def test_what_does_not_belong_into_a_recipe_is_named_once() -> None:
     assert environment(imported) == {}
     assert "`--served-model-name a b`" in only(imported, "left-to-the-user").message
     assert "`HF_HOME`" in only(imported, "variables-of-the-machine").message
+
+
+@pytest.mark.parametrize("text", [SPARKRUN, EUGR, COMPOSE])
+def test_our_lint_finds_nothing_in_what_was_imported(text: str) -> None:
+    document = parse_yaml(recipe_text(read(text)).encode(), "imported")
+
+    faults = list(lint_file(convert(document, File), FLAGS.by_name, read_variables()))
+
+    assert faults == []
+
+
+def test_what_is_not_for_a_recipe_is_told_and_left_out() -> None:
+    imported = read(
+        f"VLLM_CACHE_ROOT=/x {SERVE}--chat-template x.jinja --load-format dummy --seed 1"
+    )
+
+    assert len(found(imported, "not-for-a-recipe")) == 3
+    assert arguments(imported) == {"--seed": "1"}
+    assert environment(imported) == {}
 
 
 @pytest.mark.parametrize(

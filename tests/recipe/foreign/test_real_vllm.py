@@ -30,8 +30,10 @@ COMMANDS = [
     "vllm serve a/T-NVFP4 --attention-config.backend FLASHINFER -cc.mode 3 -O3",
     "vllm serve a/T-NVFP4 -cc '{\"mode\": 0}' --compilation-config.cudagraph_mode NONE",
     "vllm serve a/T-NVFP4 -cc.mode 3 --compilation_config.cudagraph_mode NONE",
-    ("vllm serve a/T-NVFP4 -cc.cudagraph_capture_sizes [1] "
-    "-cc.cudagraph_capture_sizes [2,2048] -cc.max_cudagraph_capture_size 2K"),
+    (
+        "vllm serve a/T-NVFP4 -cc.cudagraph_capture_sizes [1] "
+        "-cc.cudagraph_capture_sizes [2,2048] -cc.max_cudagraph_capture_size 2K"
+    ),
     (
         "vllm serve a/T-NVFP4 --speculative-config.num_speculative_tokens 2 "
         "--speculative_config.method mtp"

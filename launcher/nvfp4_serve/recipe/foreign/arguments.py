@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nvfp4_serve.recipe.flags import Flags
+from nvfp4_serve.recipe.foreign.flags import Flags
 from nvfp4_serve.recipe.foreign.words import Word
 
 #: True: the switch; False: its ``--no-`` form. Objects are JSON on the command line.

@@ -6,6 +6,7 @@ from typing import Final
 
 from nvfp4_serve.finding import Finding
 from nvfp4_serve.recipe.environment import check_environment as dead_variables
+from nvfp4_serve.recipe.forbidden import why_no_variable
 from nvfp4_serve.recipe.foreign.secrets import is_secret_name
 from nvfp4_serve.recipe.foreign.types import Launch, Setting, info, warning
 
@@ -123,6 +124,12 @@ def _against(setting: Setting, label: str) -> Finding | None:
             "variable-dead",
             f"{at}: {fault}.",
             "Leave it out; it is not in the recipe.",
+        )
+    if why := why_no_variable(name):
+        return warning(
+            "not-for-a-recipe",
+            f"{at}: `{name}` is {why}.",
+            "Set it where the engine is started, if it needs it.",
         )
     if "$" in setting.value:
         return warning(

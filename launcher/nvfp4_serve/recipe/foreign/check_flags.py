@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nvfp4_serve.finding import Finding
-from nvfp4_serve.recipe.flags import Flags
+from nvfp4_serve.recipe.forbidden import why_no_flag
 from nvfp4_serve.recipe.foreign.arguments import (
     Argument,
     Arguments,
@@ -14,6 +14,7 @@ from nvfp4_serve.recipe.foreign.arguments import (
     value_words,
 )
 from nvfp4_serve.recipe.foreign.changes import GONE, GONE_KEYS, RENAMED
+from nvfp4_serve.recipe.foreign.flags import Flags
 from nvfp4_serve.recipe.foreign.types import Machine, error, info, warning
 
 #: Flags that are the user's to give, or that say which of several nodes this is.
@@ -156,9 +157,20 @@ def _against(argument: Argument, flags: Flags, label: str) -> Iterator[Finding]:
                 "Give it by hand after `--`, where the model cannot do without.",
             )
     elif argument.is_known:
+        yield from _not_for_a_recipe(argument, at)
         yield from _wrong_value(argument, flags, at)
     else:
         yield _not_taken(argument, flags, at)
+
+
+def _not_for_a_recipe(argument: Argument, at: str) -> Iterator[Finding]:
+    why = why_no_flag(argument.name, argument.value)
+    if why is not None and argument.name not in _LEFT_OUT:
+        yield warning(
+            "not-for-a-recipe",
+            f"{at}: `{argument.shown}` is {why}.",
+            "Give it by hand after `--`, where the model cannot do without.",
+        )
 
 
 def _not_taken(argument: Argument, flags: Flags, at: str) -> Finding:

@@ -11,7 +11,6 @@ from typing import Final
 
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.finding import Finding, Severity
-from nvfp4_serve.recipe.flags import Flags
 from nvfp4_serve.recipe.foreign.arguments import (
     Argument,
     Arguments,
@@ -29,6 +28,7 @@ from nvfp4_serve.recipe.foreign.compose import read_compose
 from nvfp4_serve.recipe.foreign.detect import Form, form_of, looks_like_command
 from nvfp4_serve.recipe.foreign.document import Imported
 from nvfp4_serve.recipe.foreign.eugr import read_eugr
+from nvfp4_serve.recipe.foreign.flags import Flags
 from nvfp4_serve.recipe.foreign.rendered import (
     is_rendered,
     read_rendered,
