@@ -319,7 +319,7 @@ def test_our_lint_finds_nothing_in_what_was_imported(text: str) -> None:
 
 def test_what_is_not_for_a_recipe_is_told_and_left_out() -> None:
     imported = read(
-        f"VLLM_CACHE_ROOT=/x {SERVE}--chat-template x.jinja --load-format dummy --seed 1"
+        f"VLLM_CACHE_ROOT=/x {SERVE}--chat-template x --load-format dummy --seed 1"
     )
 
     assert len(found(imported, "not-for-a-recipe")) == 3

@@ -239,6 +239,26 @@ def test_a_machine_of_vllm_recipes_must_be_named_and_big_enough(
         read(VLLM_RECIPES, machine=machine)
 
 
+def test_machines_that_the_file_itself_finds_too_small_are_told() -> None:
+    text = VLLM_RECIPES.replace("vram_minimum_gb: 200", "vram_minimum_gb: 300")
+
+    two = read(text, machine=Machine("dgx_spark_gb10", "12.1", 1))
+    three = read(text, machine=Machine("dgx_spark_gb10", "12.1", 1, nodes=3))
+
+    assert "needs 300 GB" in only(two, "memory-too-small").message
+    assert not found(three, "memory-too-small")
+    assert arguments(three)["--tensor-parallel-size"] == "3"
+
+
+def test_flags_of_a_family_are_told_where_they_reach_another_kind_of_gpu() -> None:
+    spark = read(VLLM_RECIPES, machine=Machine("dgx_spark_gb10", "12.1", 1))
+    datacentre = read(VLLM_RECIPES, machine=Machine("b300", "10.3", 8))
+
+    assert "use_fp4_indexer_cache" in only(spark, "family-is-no-gpu").message
+    assert found(spark, "fp4-indexer-cache")[0].severity is Severity.ERROR
+    assert not found(datacentre, "family-is-no-gpu")
+
+
 def test_a_machine_that_one_name_fits_needs_no_name() -> None:
     imported = read(VLLM_RECIPES, machine=Machine(None, "12.1", 1))
 

@@ -128,7 +128,7 @@ def _against(setting: Setting, label: str) -> Finding | None:
     if why := why_no_variable(name):
         return warning(
             "not-for-a-recipe",
-            f"{at}: `{name}` is {why}.",
+            f"{at}: `{name}`: {why}.",
             "Set it where the engine is started, if it needs it.",
         )
     if "$" in setting.value:

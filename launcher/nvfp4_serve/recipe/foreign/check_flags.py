@@ -168,7 +168,7 @@ def _not_for_a_recipe(argument: Argument, at: str) -> Iterator[Finding]:
     if why is not None and argument.name not in _LEFT_OUT:
         yield warning(
             "not-for-a-recipe",
-            f"{at}: `{argument.shown}` is {why}.",
+            f"{at}: `{argument.shown}`: {why}.",
             "Give it by hand after `--`, where the model cannot do without.",
         )
 

@@ -70,6 +70,7 @@ def read_vllm_recipes(
                 "`--variant`, `--gpu` and `--strategy` name another.",
             ),
             *_family(source, label, choice),
+            *_memory(source, label, choice),
         ),
     )
 
@@ -217,6 +218,20 @@ def _image(data: dict[str, Any], choice: Choice) -> str:
             return nvidia
     is_nightly = below(data, "model", "nightly_required") is True
     return f"vllm/vllm-openai:{'nightly' if is_nightly else 'latest'}"
+
+
+def _memory(source: ForeignYaml, label: str, choice: Choice) -> Iterator[Finding]:
+    """Say where the file itself wants more memory than the machines have."""
+    path = ("variants", choice.variant, "vram_minimum_gb")
+    needed = below(source.data, *path)
+    has = choice.profile.memory * choice.nodes
+    if isinstance(needed, int | float) and needed > has:
+        yield warning(
+            "memory-too-small",
+            f"{label}:{source.line(*path)}: the variant needs {needed:g} GB, and "
+            f"{choice.nodes} `{choice.profile.name}` have {has} GB.",
+            "Name more machines with `--nodes`, or another variant.",
+        )
 
 
 def _family(source: ForeignYaml, label: str, choice: Choice) -> Iterator[Finding]:
