@@ -1,6 +1,7 @@
 """The entry point: parse, call, print. One module per command, loaded when used."""
 
 import difflib
+import keyword
 import os
 import sys
 import traceback
@@ -23,6 +24,8 @@ _COMMANDS: Final = {
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
     "known-bad": ("known_bad", "List what is known not to work, and what to do."),
     "recipes": ("recipes", "Say which recipes fit, and why the others do not."),
+    "import": ("import_", "Read the recipe of another tool, and say what is wrong."),
+    "export": ("export", "Write a plan as a compose file, a recipe or a command."),
     "host": ("host", "Say what this machine has."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),
@@ -41,7 +44,10 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"nvfp4_serve.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        # Neither `known-bad` nor `import` can be the name of a function.
+        name = cmd_name.replace("-", "_")
+        name = f"{name}_" if keyword.iskeyword(name) else name
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(
