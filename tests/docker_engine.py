@@ -33,7 +33,7 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def running_engine(**settings: Any) -> Iterator[str]:
+def running_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
     """Start an engine that runs containers, and yield its address.
 
     It has a bridge of its own, from which nothing gets out; ports are published on
@@ -41,7 +41,7 @@ def running_engine(**settings: Any) -> Iterator[str]:
     """
     with _bridge() as bridge:
         apart = {"bridge": bridge, "ip": "127.0.0.1", "ip-masq": False}
-        with docker_engine(**apart, **settings) as address:
+        with docker_engine(hooks, **apart, **settings) as address:
             try:
                 yield address
             finally:
@@ -86,10 +86,14 @@ def _remove_containers(address: str) -> None:
 
 
 @contextlib.contextmanager
-def docker_engine(**settings: Any) -> Iterator[str]:
+def docker_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
     """Start an engine with ``settings`` (of its daemon.json), and yield its address.
 
     It has no bridge and touches no firewall rule: it can be asked, and that is all.
+
+    Args:
+        hooks: A folder with programs that the engine looks for on its PATH.
+        settings: Of the engine.
     """
     # Short, because a Unix socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="dockerd-") as name:
@@ -106,7 +110,10 @@ def docker_engine(**settings: Any) -> Iterator[str]:
                     *("--pidfile", folder / "pid"),
                 ],
                 # It copies its own environment into what it starts.
-                env={"PATH": os.environ["PATH"], "HOME": name},
+                env={
+                    "PATH": f"{hooks or '/nowhere'}:{os.environ['PATH']}",
+                    "HOME": name,
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -18,6 +18,11 @@ _SAID = (
     "NVFP4 experts are dequantised once at load",
 )
 
+_SAID_ON_GPU = (
+    "Using FlashInferCutlassNvFp4LinearKernel for NVFP4 GEMM",
+    "Using 'FLASHINFER_CUTLASS' NvFp4 MoE backend",
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -31,8 +36,9 @@ def main() -> None:
     canary = json.loads((given.model / "canary.json").read_text())
     stand_in_engine.TEXTS = [f"{prompt}{text}" for prompt, text in canary.items()]
     if "silent-kernels" not in behaviour:
+        said = _SAID_ON_GPU if "gpu-kernels" in behaviour else _SAID
         sys.stdout.writelines(
-            f"INFO 11-21 02:30:00 [linear.py:1] {line}\n" for line in _SAID
+            f"INFO 11-21 02:30:00 [linear.py:1] {line}\n" for line in said
         )
     if "chatty" in behaviour:
         # All that it knows, so that a test sees what a log could give away.
