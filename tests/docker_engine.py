@@ -33,7 +33,9 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def running_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
+def running_engine(
+    hooks: Path | None = None, data: Path | None = None, **settings: Any
+) -> Iterator[str]:
     """Start an engine that runs containers, and yield its address.
 
     It has a bridge of its own, from which nothing gets out; ports are published on
@@ -41,7 +43,7 @@ def running_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
     """
     with _bridge() as bridge:
         apart = {"bridge": bridge, "ip": "127.0.0.1", "ip-masq": False}
-        with docker_engine(hooks, **apart, **settings) as address:
+        with docker_engine(hooks, data, **apart, **settings) as address:
             try:
                 yield address
             finally:
@@ -86,13 +88,16 @@ def _remove_containers(address: str) -> None:
 
 
 @contextlib.contextmanager
-def docker_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
+def docker_engine(
+    hooks: Path | None = None, data: Path | None = None, **settings: Any
+) -> Iterator[str]:
     """Start an engine with ``settings`` (of its daemon.json), and yield its address.
 
     It has no bridge and touches no firewall rule: it can be asked, and that is all.
 
     Args:
         hooks: A folder with programs that the engine looks for on its PATH.
+        data: Where it keeps images; None: beside its socket.
         settings: Of the engine.
     """
     # Short, because a Unix socket's path has at most 107 characters.
@@ -106,7 +111,12 @@ def docker_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
             process = subprocess.Popen(
                 [
                     *("dockerd", "--config-file", config, "--host", address),
-                    *("--data-root", folder / "data", "--exec-root", folder / "exec"),
+                    *(
+                        "--data-root",
+                        data or folder / "data",
+                        "--exec-root",
+                        folder / "exec",
+                    ),
                     *("--pidfile", folder / "pid"),
                 ],
                 # It copies its own environment into what it starts.
