@@ -70,7 +70,7 @@ def test_the_digest_runs_the_same_again(launcher: Launcher, pushed: str) -> None
         ("no such name", "That is no name of an image"),
         (
             "{registry}/me/stand-in:foreign",
-            "not there for this machine's CPU architecture",
+            "The image is not there for this machine's CPU architecture",
         ),
     ],
 )

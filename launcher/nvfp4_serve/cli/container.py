@@ -11,10 +11,15 @@ from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.containers import read_container
-from nvfp4_serve.host.types import Attach, Container, Host
+from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
-from nvfp4_serve.runtime.container_body import Order, container_body, labels_of
+from nvfp4_serve.runtime.container_body import (
+    Order,
+    container_body,
+    gpu_request,
+    labels_of,
+)
 from nvfp4_serve.runtime.container_failures import gone_error
 from nvfp4_serve.runtime.containers import EngineGoneError, Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime, container_name
@@ -91,7 +96,8 @@ def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
         DoesNotFitError: The memory is not free.
     """
     container = find_engine(host)
-    _check_attach(plan, container)
+    # Before anything is fetched: no image would change that.
+    gpu_request(plan.gpus, container)
     engine = connect(container)
     image = fetch_image(engine, ref, host.architecture, say)
     if ref != image.exact:
@@ -118,7 +124,6 @@ def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
         EngineError: It would be refused.
     """
     container = find_engine(host)
-    _check_attach(plan, container)
     image = connect(container).find_image(ref)
     if image is None:
         say(f"the image {ref} is not here; it would be fetched, and its digest run")
@@ -153,17 +158,6 @@ def connect(container: Container) -> "DockerEngine":
 def render(described: Mapping[str, Any]) -> str:
     """Return what `describe` found as JSON."""
     return json.dumps(described, indent=2)
-
-
-def _check_attach(plan: Plan, container: Container) -> None:
-    """Refuse before anything is fetched what no image would change."""
-    if plan.gpus and container.attach is Attach.NONE:
-        raise EngineError(
-            f"The plan has {len(plan.gpus)} GPUs, and containers cannot be given them: "
-            f"{container.reason}.",
-            fix="`nvfp4-serve doctor` says what to install, or use `--runtime local`. "
-            "A container without them would serve on the CPU.",
-        )
 
 
 def _order(

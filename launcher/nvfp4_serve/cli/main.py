@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "plan": ("plan", "Say how a checkpoint would be served here, and why."),
     "quantize": ("quantize", "Make an NVFP4 checkpoint with ModelOpt, and check it."),
     "host": ("host", "Say what this machine has."),
+    "doctor": ("doctor", "Say whether this machine can serve, and what would mend it."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),
     "stop": ("instances", "Stop an engine that `serve --detach` left running."),

@@ -200,7 +200,7 @@ def _host_config(order: Order, port: str) -> dict[str, Any]:
             "Type": "json-file",
             "Config": {"max-size": "50m", "max-file": "3"},
         },
-        **_gpus(order),
+        **gpu_request(order.plan.gpus, order.container),
     }
 
 
@@ -239,23 +239,28 @@ def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
 
 
-def _gpus(order: Order) -> dict[str, Any]:
-    gpus, container = order.plan.gpus, order.container
-    if not gpus:
-        return {}
+def gpu_request(gpus: tuple[str, ...], container: Container) -> dict[str, Any]:
+    """Return how ``container`` is asked for ``gpus``; a part of the ``HostConfig``.
+
+    Raises:
+        EngineError: It cannot give them.
+    """
     match container.attach:
+        case _ if not gpus:
+            return {}
         case Attach.DEVICE_REQUEST:
             return {"DeviceRequests": [_request("", gpus, [["gpu"]])]}
         case Attach.CDI:
-            return {"DeviceRequests": [_request("cdi", _cdi_names(order), [])]}
+            names = _cdi_names(gpus, container)
+            return {"DeviceRequests": [_request("cdi", names, [])]}
         case Attach.RUNTIME:
             return {"Runtime": "nvidia"}
         case Attach.NONE:
             raise EngineError(
                 f"The plan has {len(gpus)} GPUs, and containers cannot be given them: "
                 f"{container.reason}.",
-                fix="`nvfp4-serve doctor` says what to install. An engine without them "
-                "would serve on the CPU; that is not what was planned.",
+                fix="`nvfp4-serve doctor` says what to install, or use `--runtime "
+                "local`. A container without them would serve on the CPU.",
             )
 
 
@@ -271,15 +276,15 @@ def _request(
     }
 
 
-def _cdi_names(order: Order) -> tuple[str, ...]:
-    """Return the CDI names of the plan's GPUs, by UUID: its indices are its own."""
-    names = tuple(f"{KIND}={uuid}" for uuid in order.plan.gpus)
-    missing = [name for name in names if name not in order.container.cdi_devices]
+def _cdi_names(gpus: tuple[str, ...], container: Container) -> tuple[str, ...]:
+    """Return the CDI names of ``gpus``, by UUID: the indices of a spec are its own."""
+    names = tuple(f"{KIND}={uuid}" for uuid in gpus)
+    missing = [name for name in names if name not in container.cdi_devices]
     if not missing:
         return names
     raise EngineError(
         f"No CDI spec has the GPU `{missing[0]}`.",
-        evidence=tuple(f"listed: {name}" for name in order.container.cdi_devices[:8]),
+        evidence=tuple(f"listed: {name}" for name in container.cdi_devices[:8]),
         fix="Write it again, with UUIDs: `sudo nvidia-ctk cdi generate "
         "--device-name-strategy=uuid --device-name-strategy=index "
         "--output=/etc/cdi/nvidia.yaml`.",
