@@ -179,5 +179,5 @@ def _need_cdi() -> None:
     if int(version.partition(".")[0]) < 25:
         pytest.skip(
             f"Docker {version} has no CDI; put Docker 25 or newer on the PATH "
-            "(`tests/newer_docker.sh` unpacks one)"
+            "(`.ci/docker` unpacks one)"
         )

@@ -24,6 +24,9 @@ def given_key(plan: Plan) -> str | None:
 def guard(plan: Plan) -> None:
     """Make a key where others may connect and none was given; print it, once.
 
+    Not for the launcher in a container: whether others may connect to that is the
+    business of whoever publishes its port.
+
     It goes to the engine through the environment of this process, as one that the user
     gave would. A VLLM_API_KEY that is set and empty says that none is wanted.
     """

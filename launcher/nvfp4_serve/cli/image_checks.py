@@ -10,7 +10,6 @@ from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.runtime.container_body import gpu_request
 from nvfp4_serve.runtime.container_failures import start_error
 from nvfp4_serve.runtime.containers import (
-    LABEL,
     EngineGoneError,
     EngineRefusedError,
     Image,
@@ -19,7 +18,7 @@ from nvfp4_serve.runtime.probe import probe_gpus
 from nvfp4_serve.runtime.pull import check_architecture
 
 #: CUDA that the image was made with, ``13.0``.
-_CUDA = f"{LABEL}.cuda"
+_CUDA = "com.nvidia.cuda.toolkit"
 _IMAGE, _INSIDE = "image", "GPUs inside a container"
 
 

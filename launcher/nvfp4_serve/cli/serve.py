@@ -87,7 +87,8 @@ def serve(
             if dry_run:
                 click.echo(container.render(container.describe(plan, host, str(image))))
                 return
-            guard(plan)
+            if runtime == "docker" or _is_typed(context, "host"):
+                guard(plan)
             runs: Runtime
             if runtime == "docker":
                 plan, runs = container.prepare(plan, host, str(image))
@@ -95,6 +96,12 @@ def serve(
                 runs = _local(plan, yes=yes)
         job = Job(plan, canary, detach=detach, seconds=ready_timeout)
         serve_plan(job, runs, signals)
+
+
+def _is_typed(context: click.Context, option: str) -> bool:
+    """Say whether an option stands on the command line."""
+    source = context.get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _check_options(runtime: str, image: str | None, *, dry_run: bool) -> None:
