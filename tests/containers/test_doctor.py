@@ -14,6 +14,16 @@ from hosts import gpu, gpu_host
 from nvfp4_serve.cli.image_checks import image_checks
 from nvfp4_serve.errors import ExitCode
 from nvfp4_serve.finding import Finding
+from nvfp4_serve.host import Host
+
+
+def findings(host: Host, image: str) -> dict[str, tuple[Finding, ...]]:
+    """Return what each check of ``image`` found; one that was not made fails."""
+    found = {}
+    for what, said in image_checks(host, image, described=False):
+        assert not isinstance(said, str), said
+        found[what] = said
+    return found
 
 
 def test_an_engine_and_an_image_that_are_there_are_checked(launcher: Launcher) -> None:
@@ -69,10 +79,9 @@ def test_the_gpus_that_a_container_sees_are_compared(
     monkeypatch.setenv("DOCKER_HOST", toolkit_engine)
     host = gpu_host(gpu(0))
 
-    found = dict(image_checks(host, "stand-in:smi", described=False))
+    found = findings(host, "stand-in:smi")
 
     inside = found["GPUs inside a container"]
-    assert not isinstance(inside, str)
     assert [f.id for f in inside] == ["gpus-not-in-container"] * missing
 
 
@@ -81,10 +90,9 @@ def test_an_engine_that_cannot_give_gpus_is_an_error(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", engine)
 
-    found = dict(image_checks(gpu_host(gpu(0)), RIGHT, described=False))
+    found = findings(gpu_host(gpu(0)), RIGHT)
 
     (finding,) = found["GPUs inside a container"]
-    assert isinstance(finding, Finding)
     assert finding.id == "gpus-not-in-container"
     assert "no runtime `nvidia`" in finding.message
 
@@ -98,9 +106,8 @@ def test_a_driver_older_than_the_image_needs_is_an_error(
     monkeypatch.setenv("DOCKER_HOST", engine)
     host = gpu_host(gpu(0), cuda_driver=(13, 0))
 
-    found = dict(image_checks(host, "stand-in:cuda", described=False))
+    found = findings(host, "stand-in:cuda")
 
     (finding,) = found["image"]
-    assert isinstance(finding, Finding)
     assert finding.id == "driver-too-old-for-image"
     assert "needs CUDA 13.2; driver 580.95.05 speaks 13.0" in finding.message
