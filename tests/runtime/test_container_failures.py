@@ -30,10 +30,7 @@ OCI = "OCI runtime create failed: container_linux.go:380: starting container pro
             "needs CUDA 13.0, and the driver is too old",
         ),
         (
-            (
-                "nvidia-container-cli: initialization error: nvml error: driver/library "
-                "version mismatch"
-            ),
+            "nvml error: driver/library version mismatch: unknown",
             "of different versions",
         ),
         (
@@ -46,10 +43,7 @@ OCI = "OCI runtime create failed: container_linux.go:380: starting container pro
             "The image has no `vllm`",
         ),
         (
-            (
-                'invalid mount config for type "bind": bind source path does not exist: '
-                "/data/x"
-            ),
+            "invalid mount config: bind source path does not exist: /data/x",
             "does not see the folder `/data/x`",
         ),
         ("mkdir /var/lib/docker/x: no space left on device", "disk is full"),

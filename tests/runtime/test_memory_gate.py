@@ -31,12 +31,8 @@ def test_memory_that_comes_back_late_is_waited_for_and_said() -> None:
     said, naps = wait(20 * GIB, 20 * GIB, 50 * GIB, 90 * GIB)
 
     assert len(naps) == 3
-    assert said == [
-        (
-            "20.0 GiB are available and 80.0 GiB needed; waiting for what was stopped to "
-            "give its memory back"
-        )
-    ]
+    (line,) = said
+    assert line.startswith("20.0 GiB are available and 80.0 GiB needed; waiting")
 
 
 def test_memory_that_does_not_come_back_is_an_error_with_the_numbers() -> None:
