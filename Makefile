@@ -42,6 +42,9 @@ engine: setup ## install the managed engine (vLLM on the CPU, patched); 3 GiB
 test: setup engine ## every test; makes the engine and the producer by itself
 	$(BIN)/python -m pytest
 
+test-engine: setup engine ## the tests that start Docker engines, as root
+	$(BIN)/python -m pytest -q -m docker
+
 demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 	$(BIN)/python examples/demo.py $(EXAMPLE)
 
@@ -76,4 +79,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo example docs patches twins bench
+.PHONY: requirements help setup check fmt engine test test-engine demo example docs patches twins bench
