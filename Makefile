@@ -45,6 +45,9 @@ test: setup engine ## every test; makes the engine and the producer by itself
 recipes: setup ## check the recipes, and their conditions on the recorded machines
 	$(BIN)/nvfp4-serve recipes --check --hosts tests/data/hosts
 
+test-engine: setup engine ## the tests that start Docker engines, as root
+	$(BIN)/python -m pytest -q -m docker
+
 demo: setup engine ## the main job: inspect, plan, serve, ask, stop
 	$(BIN)/python examples/demo.py $(EXAMPLE)
 
@@ -90,4 +93,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto golden site
+.PHONY: recipes requirements help setup check fmt engine test demo example docs patches twins bench auto golden site test-engine

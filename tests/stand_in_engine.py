@@ -19,7 +19,11 @@ from typing import Any
 
 #: What it recites: the text that follows any of its beginnings.
 TEXT = "Shall I compare thee to a summer's day? Thou art more lovely."
+#: All that it recites.
+TEXTS = [TEXT]
 NAME = "stand-in"
+#: What requests must show where it wants a key.
+KEY = "sesame"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -48,7 +52,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _is_refused(self, question: dict[str, Any]) -> bool:
         is_guarded = "wants-key" in self.behaviour
-        if is_guarded and self.headers["Authorization"] != "Bearer sesame":
+        if is_guarded and self.headers["Authorization"] != f"Bearer {KEY}":
             self._answer(401, {"error": "Unauthorized"})
             return True
         if question["model"] != self.name:
@@ -85,9 +89,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _words(self, prompt: str) -> list[str]:
         if "silent" in self.behaviour:
             return []
-        if not TEXT.startswith(prompt):
+        text = next((text for text in TEXTS if text.startswith(prompt)), None)
+        if text is None or not prompt:
             return [" babble"] * 100
-        words = re.findall(r"\s*\S+", TEXT[len(prompt) :])
+        words = re.findall(r"\s*\S+", text[len(prompt) :])
         return (
             [*words[:3], " winter's", *words[4:]]
             if "wrong" in self.behaviour
@@ -138,16 +143,8 @@ def _start_child(name: str, *, own_group: bool) -> None:
     _say(f"child {child.pid}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--served-model-name")
-    given = parser.parse_args()
-    behaviour = frozenset(os.environ["STAND_IN"].split(","))
-    if parent := os.environ.get("NVFP4_SERVE_DIE_WITH_PARENT"):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-        assert os.getppid() == int(parent)
+def run(name: str, address: tuple[str, int], behaviour: frozenset[str]) -> None:
+    """Serve as ``name`` at ``address`` until somebody ends it."""
     _say("INFO 11-21 02:30:00 [model.py:733] Resolved architecture: StandIn")
     if "deaf" in behaviour:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -159,14 +156,26 @@ def main() -> None:
         _crash()
     if "never-listens" in behaviour:
         time.sleep(600)
-    _Handler.name = given.served_model_name
+    _Handler.name = name
     _Handler.behaviour = behaviour
     named = [word for word in behaviour if word.startswith("limit=")]
     _Handler.limit = int(named[0].partition("=")[2]) if named else 64
-    address = ("127.0.0.1", given.port)
     with http.server.ThreadingHTTPServer(address, _Handler) as server:
         _say("INFO:     Application startup complete.")
         server.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--served-model-name")
+    given = parser.parse_args()
+    behaviour = frozenset(os.environ["STAND_IN"].split(","))
+    if parent := os.environ.get("NVFP4_SERVE_DIE_WITH_PARENT"):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        assert os.getppid() == int(parent)
+    run(given.served_model_name, ("127.0.0.1", given.port), behaviour)
 
 
 if __name__ == "__main__":

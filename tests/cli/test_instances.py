@@ -34,8 +34,8 @@ def test_ps_lists_what_runs_in_both_forms() -> None:
         table, data = run("ps"), run("ps", "--json")
 
         head, row = table.stdout.splitlines()
-        assert head.split() == ["ID", "PID", "STARTED", "URL"]
-        assert row.split()[:2] == [instance.id, str(instance.pid)]
+        assert head.split() == ["ID", "WHERE", "STATE", "STARTED", "URL"]
+        assert row.split()[:4] == [instance.id, "pid", str(instance.pid), "running"]
         (listed,) = json.loads(data.stdout)
         assert listed["url"] == instance.url
         assert listed["detached"] is True

@@ -119,16 +119,16 @@ def test_an_instance_is_found_by_id_by_model_by_port_and_when_it_is_the_only_one
     with running() as (_, instance):
         port = int(instance.url.rpartition(":")[2])
 
-        assert find_instance(instance.id, None) == instance
-        assert find_instance(NAME, None) == instance
-        assert find_instance(None, port) == instance
-        assert find_instance(None, None) == instance
+        assert find_instance(list_instances(), instance.id, None) == instance
+        assert find_instance(list_instances(), NAME, None) == instance
+        assert find_instance(list_instances(), None, port) == instance
+        assert find_instance(list_instances(), None, None) == instance
 
 
 def test_a_name_that_several_answer_to_is_not_guessed_at() -> None:
     with running() as (_, one), running() as (_, other):
         with pytest.raises(EngineError, match="2 engines are running") as caught:
-            find_instance(NAME, None)
+            find_instance(list_instances(), NAME, None)
 
         assert {line.split()[0] for line in caught.value.evidence} == {one.id, other.id}
 
@@ -136,7 +136,7 @@ def test_a_name_that_several_answer_to_is_not_guessed_at() -> None:
 def test_a_name_that_nobody_answers_to_is_an_error_that_lists_who_is_there() -> None:
     with running() as (_, instance):
         with pytest.raises(EngineError, match="by the name `x` on port 1") as caught:
-            find_instance("x", 1)
+            find_instance(list_instances(), "x", 1)
 
         assert instance.id in caught.value.evidence[0]
 

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "import": ("import_", "Read the recipe of another tool, and say what is wrong."),
     "export": ("export", "Write a plan as a compose file, a recipe or a command."),
     "host": ("host", "Say what this machine has."),
+    "doctor": ("doctor", "Say whether this machine can serve, and what would mend it."),
     "engine": ("engine", "Install the managed engine, or say what is there."),
     "ps": ("instances", "List the engines that `serve --detach` left running."),
     "stop": ("instances", "Stop an engine that `serve --detach` left running."),

@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from nvfp4_serve.cli import container
+from nvfp4_serve.cli.api_key import guard
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.options import (
     Asked,
@@ -25,7 +27,7 @@ from nvfp4_serve.ready.canary import read_canary
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
 from nvfp4_serve.runtime.local import LocalRuntime
-from nvfp4_serve.runtime.types import Engine, EngineSpec
+from nvfp4_serve.runtime.types import Engine, EngineSpec, Runtime
 from nvfp4_serve.units import format_bytes
 
 #: Seconds. The largest checkpoints take half an hour to read from a network disk.
@@ -42,11 +44,13 @@ _OUT_OF_REACH: Final = frozenset(
 @model_arguments
 @click.option(
     "--runtime",
-    type=click.Choice(["local"]),
+    type=click.Choice(["local", "docker"]),
     default="local",
     show_default=True,
-    help="Where the engine runs.",
+    help="Where the engine runs: as processes here, or in a container.",
 )
+@click.option("--image", help="The container image, best by its digest.")
+@click.option("--dry-run", is_flag=True, help="Print what the engine would be asked.")
 @click.option("--detach", is_flag=True, help="Leave it running, and return when right.")
 @click.option("--yes", is_flag=True, help="Install the engine without asking.")
 @click.option(
@@ -65,6 +69,9 @@ def serve(
     context: click.Context,
     /,
     *,
+    runtime: str,
+    image: str | None,
+    dry_run: bool,
     detach: bool,
     yes: bool,
     ready_timeout: float | None,
@@ -76,19 +83,61 @@ def serve(
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`. Without
     `--detach`, Ctrl-C stops the engine; a second one stops it at once.
     """
+    _check_options(runtime, image, dry_run=dry_run)
     with interrupts() as signals:
         with signals.allowed():
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
             _refuse_described(wanted)
+            if runtime == "docker":
+                container.check_words(wanted.request.extra)
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
             warn_of_plan(plan)
+            canary = _read_canary(plan)
+            if dry_run:
+                click.echo(container.render(container.describe(plan, host, str(image))))
+                return
+            if runtime == "docker" or _is_typed(context, "host"):
+                guard(plan)
+            runs: Runtime
+            if runtime == "docker":
+                plan, runs = container.prepare(plan, host, str(image))
+            else:
+                runs = _local(plan, yes=yes)
             seconds = ready_timeout or ready_seconds(plan)
-            job = Job(plan, _read_canary(plan), detach=detach, seconds=seconds)
-            engine = _engine_for(plan, yes=yes)
-        command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
-        serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
+        job = Job(plan, canary, detach=detach, seconds=seconds)
+        serve_plan(job, runs, signals)
+
+
+def _is_typed(context: click.Context, option: str) -> bool:
+    """Say whether an option stands on the command line."""
+    source = context.get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _check_options(runtime: str, image: str | None, *, dry_run: bool) -> None:
+    """Refuse options that do not go together."""
+    if runtime == "docker" and image is None:
+        raise UsageError(
+            "`--runtime docker` does not know which image to run.",
+            fix="Name it: `--image registry/name@sha256:...`.",
+        )
+    if runtime == "local" and (image is not None or dry_run):
+        raise UsageError(
+            f"`{'--dry-run' if dry_run else '--image'}` is for `--runtime docker`.",
+            fix="Leave it out; `nvfp4-serve plan --shell` prints the command of a "
+            "local engine."
+            if dry_run
+            else "Leave it out, or add `--runtime docker`.",
+        )
+
+
+def _local(plan: Plan, *, yes: bool) -> LocalRuntime:
+    """Return what runs ``plan`` in the managed engine of this machine."""
+    engine = _engine_for(plan, yes=yes)
+    command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
+    return LocalRuntime(command, say, engine=engine.id)
 
 
 def ready_seconds(plan: Plan) -> float:

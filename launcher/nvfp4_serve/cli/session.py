@@ -1,7 +1,6 @@
 """One engine, from its start until it is right and left alone, or stopped."""
 
 import json
-import os
 import shlex
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Final
 
 import click
 
+from nvfp4_serve.cli.api_key import given_key
 from nvfp4_serve.cli.interrupts import Interrupts
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.plan import Plan
@@ -20,6 +20,9 @@ from nvfp4_serve.runtime.types import Instance, Runtime
 
 #: Seconds between two looks at an engine that serves.
 _LOOK: Final = 0.2
+#: Seconds after which what a container wrote is in our copy of its log. It takes
+#: milliseconds; a busy machine takes more.
+_LOG_LAG: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def serve_plan(job: Job, runtime: Runtime, signals: Interrupts) -> None:
     is_left = False
     try:
         with signals.allowed():
-            say(f"engine started (pid {instance.pid}); its log is `{instance.log}`")
+            say(f"engine started ({instance.where}); its log is `{instance.log}`")
             watched = _watched(job.plan, instance, runtime)
             wait_until_right(
                 watched,
@@ -63,6 +66,8 @@ def serve_plan(job: Job, runtime: Runtime, signals: Interrupts) -> None:
             )
             say(f"right after {time.monotonic() - started:.1f} s")
             _print_address(instance, job, is_guarded=watched.api_key is not None)
+            if job.detach:
+                runtime.leave(instance)
             is_left = job.detach
             if not job.detach:
                 _follow(watched)
@@ -88,18 +93,10 @@ def _watched(plan: Plan, instance: Instance, runtime: Runtime) -> Watched:
         url=instance.url,
         log=instance.log,
         model=instance.name,
-        api_key=_api_key(plan),
+        api_key=given_key(plan),
         ended=lambda: runtime.ended(instance),
+        log_lag=_LOG_LAG if instance.container else 0.0,
     )
-
-
-def _api_key(plan: Plan) -> str | None:
-    """Return the key that requests must show: vLLM's flag wins over its variable."""
-    for word, following in zip(plan.argv, (*plan.argv[1:], ""), strict=True):
-        name, is_joined, value = word.partition("=")
-        if name in {"--api-key", "--api_key"}:
-            return value if is_joined else following
-    return os.environ.get("VLLM_API_KEY")
 
 
 def _print_address(instance: Instance, job: Job, *, is_guarded: bool) -> None:

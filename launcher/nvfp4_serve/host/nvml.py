@@ -252,3 +252,32 @@ def _broken(error: pynvml.NVMLError) -> HostError:
             "a reboot). To serve on the CPU, set `CUDA_VISIBLE_DEVICES=` (empty)."
         ),
     )
+
+
+def read_clocks(nvml: ModuleType = pynvml) -> tuple[tuple[str, int, int], ...]:
+    """Return UUID, MHz of the multiprocessors and percent busy of each GPU.
+
+    Those that do not say are left out; so are all where NVML does not answer.
+    """
+    try:
+        nvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+        return tuple(filter(None, (_clock(nvml, handle) for handle in handles)))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        _shut_down(nvml)
+
+
+def _clock(nvml: ModuleType, handle: object) -> tuple[str, int, int] | None:
+    try:
+        return (
+            str(nvml.nvmlDeviceGetUUID(handle)),
+            int(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        )
+    except pynvml.NVMLError:
+        return None

@@ -1,7 +1,6 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
 from dataclasses import replace
-from pathlib import PurePath
 from typing import NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
@@ -14,6 +13,7 @@ from nvfp4_serve.plan.kernels import Kernels, decide_kernels, target_of
 from nvfp4_serve.plan.known_bad import hold_against
 from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
+from nvfp4_serve.plan.names import served_name
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
@@ -131,7 +131,7 @@ def _plan(
         status=Status.INFERRED,
         engine=engine,
         image=None,
-        served_model_name=request.served_model_name or _default_name(layout),
+        served_model_name=served_name(layout, request.served_model_name),
         argv=(),
         env=(),
         gpus=tuple(gpu.uuid for gpu in sized.gpus),
@@ -175,7 +175,7 @@ def _mounts(layout: Layout) -> tuple[Mount, ...]:
 def _common(
     layout: Layout, request: Request, longest: int | None, told: Told
 ) -> tuple[Choice, ...]:
-    name = request.served_model_name or _default_name(layout)
+    name = served_name(layout, request.served_model_name)
     choices = [
         Choice("--host", request.host, *_why_host(request.host)),
         Choice("--port", str(request.port), "Where requests go to.", "--port"),
@@ -242,13 +242,6 @@ def _why_host(host: str) -> tuple[str, str]:
     if host in {"127.0.0.1", "::1", "localhost"}:
         return "Only this machine may connect.", "the launcher's default"
     return "You asked for it; others may connect.", "--host"
-
-
-def _default_name(layout: Layout) -> str:
-    """Return the folder's name, or the Hub id, whether it is in the cache or not."""
-    if layout.folder is None or layout.revision is not None:
-        return layout.model
-    return PurePath(layout.folder).name
 
 
 def _address(host: str, port: int) -> str:

@@ -1,6 +1,8 @@
 """Whether an engine has ended, how, and what its log gives as the cause."""
 
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
@@ -10,11 +12,14 @@ from nvfp4_serve.ready.types import Watched
 
 #: Seconds between two looks at an engine; what a start may lose to the gate.
 LOOK: Final = 0.1
+#: Lines of a log that are shown where none of them is known for a cause.
+_LAST_LINES: Final = 5
 
 
 def explain_end(engine: Watched, how: str, *, out_of_memory: bool) -> EngineError:
     """Return the error that says how and why ``engine`` ended."""
-    cause = find_cause(read_log(engine.log))
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    cause = find_cause(_kept(read_log(engine.log), last))
     fix = "Read its log; what it says last is not always the cause."
     if out_of_memory:
         fix = (
@@ -23,9 +28,17 @@ def explain_end(engine: Watched, how: str, *, out_of_memory: bool) -> EngineErro
         )
     return EngineError(
         f"The engine {how}.",
-        evidence=(*((cause,) if cause else ()), f"log: `{engine.log}`"),
+        evidence=(*((cause,) if cause else last), f"log: `{engine.log}`"),
         fix=fix,
     )
+
+
+def _kept(lines: Iterable[str], last: deque[str]) -> Iterator[str]:
+    """Yield ``lines``, and keep the last of them that say something."""
+    for line in lines:
+        if line.strip():
+            last.append(line[:300])
+        yield line
 
 
 def check_alive(engine: Watched) -> None:

@@ -38,7 +38,7 @@ def wait_until_right(
     _wait_healthy(engine, deadline, seconds, say)
     say("asking it for one completion")
     check_completion(engine, deadline)
-    _check_log(engine.log, expect)
+    _check_log(engine, expect)
     for prompt, expected in canary:
         check_canary(engine, prompt, expected, deadline, say)
 
@@ -68,16 +68,25 @@ def _is_healthy(engine: Watched) -> bool:
     return status == 200
 
 
-def _check_log(log: Path, expect: Expect) -> None:
+def _check_log(engine: Watched, expect: Expect) -> None:
+    """Check what the log says; wait for what may still be on its way to the file."""
+    end = time.monotonic() + engine.log_lag
+    faults = _faults(engine.log, expect)
+    while faults and time.monotonic() < end:
+        time.sleep(LOOK)
+        faults = _faults(engine.log, expect)
+    if faults:
+        raise not_right(
+            "Its log does not say what the plan expects.",
+            (*faults[:8], f"log: `{engine.log}`"),
+        )
+
+
+def _faults(log: Path, expect: Expect) -> list[str]:
     missing = {pattern: re.compile(pattern) for pattern in expect.log_must}
     forbidden = [re.compile(pattern) for pattern in expect.log_must_not]
     faults = []
     for line in read_log(log):
         missing = {k: v for k, v in missing.items() if not v.search(line)}
         faults += [f"must not: {line[:300]}" for p in forbidden if p.search(line)]
-    faults += [f"missing: {pattern}" for pattern in missing]
-    if faults:
-        raise not_right(
-            "Its log does not say what the plan expects.",
-            (*faults[:8], f"log: `{log}`"),
-        )
+    return faults + [f"missing: {pattern}" for pattern in missing]

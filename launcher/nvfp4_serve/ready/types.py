@@ -33,6 +33,7 @@ class Watched:
         model: The name under which it serves the model.
         api_key: What it wants to be shown, if it wants a key.
         ended: How it ended; None while it runs.
+        log_lag: Seconds by which the file may be behind what the engine wrote.
     """
 
     url: str
@@ -40,3 +41,4 @@ class Watched:
     model: str
     api_key: str | None
     ended: Callable[[], End | None]
+    log_lag: float = 0.0

@@ -106,17 +106,19 @@ def lives(instance: Instance) -> bool:
     return bool(read_members(instance.pid))
 
 
-def find_instance(name: str | None, port: int | None) -> Instance:
-    """Return the one living instance of that name (id or model) and on that port.
+def find_instance(
+    living: tuple[Instance, ...], name: str | None, port: int | None
+) -> Instance:
+    """Return the one instance of that name (id or model) and on that port.
 
     Args:
+        living: All that there are.
         name: None: any.
         port: None: any.
 
     Raises:
         EngineError: None or several answer to it.
     """
-    living = list_instances()
     found = [
         i
         for i in living
@@ -129,7 +131,7 @@ def find_instance(name: str | None, port: int | None) -> Instance:
     raise EngineError(
         f"{what}{f' by the name `{name}`' if name else ''}"
         f"{f' on port {port}' if port else ''}.",
-        evidence=tuple(f"{i.id}  {i.url}  pid {i.pid}" for i in living),
+        evidence=tuple(f"{i.id}  {i.url}  {i.where}" for i in living),
         fix="Name one by its id: `nvfp4-serve ps` lists them.",
     )
 

@@ -98,6 +98,9 @@ class LocalRuntime:
             return None
         return Ended(how="ended", out_of_memory=False)
 
+    def leave(self, instance: Instance) -> None:
+        """Let the engine run on; nothing ties a detached one to this process."""
+
     def stop(self, instance: Instance, *, hurry: Callable[[], bool]) -> None:
         """Stop the engine and everything it started; return when nothing is left.
 

@@ -107,6 +107,10 @@ class Instance:
         started: When, ISO 8601 with time zone.
         detached: True when it outlives the launcher.
         engine: Id of the managed engine that it runs on, None where it is another.
+        container: Name of the container that it runs in; None: processes of this
+            machine, and then ``pid``, ``born`` and ``boot`` find them.
+        image: What the container was made from.
+        state: ``running``, or the container engine's word for what it does instead.
     """
 
     id: str
@@ -119,11 +123,19 @@ class Instance:
     started: str
     detached: bool
     engine: str | None = None
+    container: str | None = None
+    image: str | None = None
+    state: str = "running"
 
     @property
     def log(self) -> Path:
         """Everything that the engine wrote."""
         return self.folder / "engine.log"
+
+    @property
+    def where(self) -> str:
+        """``pid 4711``, or ``container nvfp4-serve-qwen3-8000``."""
+        return f"container {self.container}" if self.container else f"pid {self.pid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,7 @@ class Ended:
 
 
 class Runtime(Protocol):
-    """Starts a Plan somewhere. A container engine can be another one."""
+    """Starts a Plan somewhere: as processes, or in a container."""
 
     def start(self, plan: Plan, *, detached: bool) -> Instance:
         """Start the engine that ``plan`` describes; return before it is ready.
@@ -152,6 +164,14 @@ class Runtime(Protocol):
 
     def ended(self, instance: Instance) -> Ended | None:
         """Return how the engine ended, or None while it runs."""
+        ...
+
+    def leave(self, instance: Instance) -> None:
+        """Let the engine run on without this process; it is right.
+
+        Raises:
+            EngineError: It cannot be left.
+        """
         ...
 
     def stop(self, instance: Instance, *, hurry: Callable[[], bool]) -> None:

@@ -1,0 +1,40 @@
+"""The key that requests must show. Reads and sets VLLM_API_KEY of this process."""
+
+import os
+import secrets
+from typing import Final
+
+from nvfp4_serve.cli.say import say
+from nvfp4_serve.plan import Plan
+from nvfp4_serve.runtime.port import split_bind
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_NAME: Final = "VLLM_API_KEY"
+
+
+def given_key(plan: Plan) -> str | None:
+    """Return the key that the engine will want: vLLM's flag wins over its variable."""
+    for word, following in zip(plan.argv, (*plan.argv[1:], ""), strict=True):
+        name, is_joined, value = word.partition("=")
+        if name in {"--api-key", "--api_key"}:
+            return value if is_joined else following
+    return os.environ.get(_NAME)
+
+
+def guard(plan: Plan) -> None:
+    """Make a key where others may connect and none was given; print it, once.
+
+    Not for the launcher in a container: whether others may connect to that is the
+    business of whoever publishes its port.
+
+    It goes to the engine through the environment of this process, as one that the user
+    gave would. A VLLM_API_KEY that is set and empty says that none is wanted.
+    """
+    if split_bind(plan.bind)[0] in _LOOPBACK or given_key(plan):
+        return
+    if _NAME in os.environ:
+        say(f"warning: {plan.bind} can be reached by others, and no key is wanted")
+        return
+    os.environ[_NAME] = secrets.token_urlsafe(32)
+    say(f"{plan.bind} can be reached by others; the key for requests, shown once:")
+    say(f"  {_NAME}={os.environ[_NAME]}")

@@ -1,0 +1,226 @@
+"""`--runtime docker`: from a plan to the container that is asked for."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nvfp4_serve.cli.say import say
+from nvfp4_serve.errors import EngineError, UsageError
+from nvfp4_serve.host.capability import capability_text
+from nvfp4_serve.host.containers import read_container
+from nvfp4_serve.host.types import Container, Host
+from nvfp4_serve.plan import Plan
+from nvfp4_serve.plan.flags import flag_name
+from nvfp4_serve.runtime.container_body import (
+    Order,
+    container_body,
+    gpu_request,
+    labels_of,
+)
+from nvfp4_serve.runtime.container_failures import gone_error
+from nvfp4_serve.runtime.containers import EngineGoneError, Image
+from nvfp4_serve.runtime.docker_run import DockerRuntime, container_name
+from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
+from nvfp4_serve.runtime.image_command import image_command
+from nvfp4_serve.runtime.memory_gate import wait_for_memory
+from nvfp4_serve.runtime.model_mount import mount_model
+from nvfp4_serve.runtime.pull import check_architecture, fetch_image
+
+if TYPE_CHECKING:  # It imports the SDK, which only a container needs.
+    from nvfp4_serve.runtime.docker_engine import DockerEngine
+
+#: Flags of vLLM's own whose value is a secret; the words of a container are shown to
+#: everybody who may ask its engine.
+_SECRET: Final = {
+    "--api-key": "Put the key into the environment as VLLM_API_KEY.",
+    "--hf-token": "Put the token into the environment as HF_TOKEN.",
+}
+#: Who the container runs as where the launcher runs as root.
+_NOBODY: Final = (2000, 0)
+
+
+def check_words(words: tuple[str, ...]) -> None:
+    """Refuse words after ``--`` that have no place in a container.
+
+    Raises:
+        UsageError: A secret, or a file that the container does not see.
+    """
+    faults = [
+        f"{name}: {_SECRET[name]}" for name in map(flag_name, words) if name in _SECRET
+    ]
+    faults += [
+        f"{value}: a file of this machine, which the container does not see"
+        for value in (word.rpartition("=")[2] for word in words)
+        if value.startswith(("/", "./", "../")) and Path(value).exists()
+    ]
+    if faults:
+        raise UsageError(
+            "Flags after `--` cannot be passed to a container.",
+            evidence=tuple(dict.fromkeys(faults)),
+            fix="Put files into the checkpoint's folder, which is `/model` there; or "
+            "use `--runtime local`.",
+        )
+
+
+def find_engine(host: Host) -> Container:
+    """Return the container engine of this machine.
+
+    Raises:
+        EngineError: None answers, or it is another machine's.
+    """
+    found = read_container(host.gpus)
+    if found.engine is None:
+        raise EngineError(
+            found.problem or f"There is no container engine: {found.reason}.",
+            fix=found.fix
+            or "Install Docker or Podman 5.4, or use `--runtime local`, which needs "
+            "neither.",
+        )
+    if found.remote:
+        raise EngineError(
+            f"The container engine at {found.address} is on another machine.",
+            evidence=("this machine's GPUs, memory and folders are not its",),
+            fix="Run `nvfp4-serve` there, or unset DOCKER_HOST.",
+        )
+    return found
+
+
+def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
+    """Fetch the image; return the plan with its exact name, and what starts it.
+
+    Raises:
+        EngineError: Something of it is not there.
+        DoesNotFitError: The memory is not free.
+    """
+    container = find_engine(host)
+    # Before anything is fetched: no image would change that.
+    gpu_request(plan.gpus, container)
+    engine = connect(container)
+    image = fetch_image(engine, ref, host.architecture, say)
+    if ref != image.exact:
+        say(f"the image is {image.exact}; only that name stays what it is")
+    order, secrets = _order(plan, host, container, image)
+    is_unified = _is_unified(plan, host)
+    if is_unified:
+        wait_for_memory(plan.budget.weights + plan.budget.overhead, say)
+    runtime = DockerRuntime(
+        engine,
+        say,
+        order=order,
+        secrets=secrets,
+        restart=not is_unified,
+        may_kill=not is_unified,
+    )
+    return order.plan, runtime
+
+
+def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
+    """Return what would be asked of the container engine; ask for none of it.
+
+    Raises:
+        EngineError: It would be refused.
+    """
+    container = find_engine(host)
+    image = connect(container).find_image(ref)
+    if image is None:
+        say(f"the image {ref} is not here; it would be fetched, and its digest run")
+        image = Image(ref, ref, (ref,), "linux", "", ("vllm", "serve"), {})
+    else:
+        check_architecture(image, host.architecture)
+    order, secrets = _order(plan, host, container, image)
+    labels = labels_of(order, "ID")
+    return {
+        "engine": container.address,
+        "name": container_name(plan),
+        "secrets": dict.fromkeys(sorted(secrets), "not shown"),
+        "create": container_body(order, labels),
+    }
+
+
+def connect(container: Container) -> "DockerEngine":
+    """Return the engine that ``container`` describes.
+
+    Raises:
+        EngineError: It does not answer any more.
+    """
+    from nvfp4_serve.runtime.docker_engine import DockerEngine
+
+    address = str(container.address)
+    try:
+        return DockerEngine(address)
+    except EngineGoneError as error:
+        raise gone_error(address, error, "Nothing was started.") from error
+
+
+def render(described: Mapping[str, Any]) -> str:
+    """Return what `describe` found as JSON."""
+    return json.dumps(described, indent=2)
+
+
+def _order(
+    plan: Plan, host: Host, container: Container, image: Image
+) -> tuple[Order, dict[str, str]]:
+    """Return the order and its secrets."""
+    user = container_user(os.getuid(), os.getgid(), rootless=bool(container.rootless))
+    model = mount_model(plan.argv[0], _reader(user)) if plan.mounts else None
+    secrets = _secrets(is_download=model is None)
+    order = Order(
+        plan=replace(plan, image=image.exact),
+        image=image,
+        container=container,
+        command=image_command(image, plan, say),
+        model=model,
+        user=user,
+        capability=_capability(plan, host),
+        secrets=tuple(sorted(secrets)),
+        variables={} if model else network_variables(),
+        hub=None if model else _hub(user),
+    )
+    return order, secrets
+
+
+def container_user(uid: int, gid: int, *, rootless: bool) -> tuple[int, int]:
+    """Return who the container runs as: who started it, and never the machine's root.
+
+    In an engine without root, the container's root is the user who started the engine.
+    """
+    if rootless:
+        return (0, 0)
+    return (uid, gid) if uid else _NOBODY
+
+
+def _reader(user: tuple[int, int]) -> tuple[int, int]:
+    """Return who that is on this machine."""
+    return (os.getuid(), os.getgid()) if user == (0, 0) else user
+
+
+def _secrets(*, is_download: bool) -> dict[str, str]:
+    key = os.environ.get("VLLM_API_KEY")
+    token = read_token() if is_download else None
+    found = {"VLLM_API_KEY": key, "HF_TOKEN": token}
+    return {name: value for name, value in found.items() if value}
+
+
+def _hub(user: tuple[int, int]) -> str | None:
+    """Return the user's cache of the Hub; None where the container cannot write it."""
+    if user == _NOBODY:
+        return None
+    path = hub_cache()
+    path.mkdir(parents=True, exist_ok=True)
+    return str(path.resolve())
+
+
+def _planned(plan: Plan, host: Host) -> list[Any]:
+    return [gpu for gpu in host.gpus if gpu.uuid in plan.gpus]
+
+
+def _capability(plan: Plan, host: Host) -> str:
+    gpus = _planned(plan, host)
+    return capability_text(gpus[0].compute_capability) if gpus else "cpu"
+
+
+def _is_unified(plan: Plan, host: Host) -> bool:
+    return any(gpu.integrated for gpu in _planned(plan, host))

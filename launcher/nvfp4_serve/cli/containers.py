@@ -1,0 +1,92 @@
+"""Our containers, for `ps`, `logs` and `stop`. Loads the SDK only where it can help."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nvfp4_serve.cli.say import say
+from nvfp4_serve.errors import EngineError
+from nvfp4_serve.host.containers import engine_address
+from nvfp4_serve.runtime.types import Instance
+
+if TYPE_CHECKING:
+    from nvfp4_serve.runtime.docker_engine import DockerEngine
+
+
+def instances() -> tuple[Instance, ...]:
+    """Return the engines in containers; none where there is no container engine.
+
+    One that is there and does not answer is said, and is no error: what runs without
+    containers can be seen and stopped all the same.
+    """
+    address = engine_address(os.environ, Path("/"))
+    if address is None:
+        return ()
+    from nvfp4_serve.runtime.container_instances import list_containers
+
+    try:
+        return list_containers(_connect(address))
+    except EngineError as error:
+        say(f"warning: {error.problem}")
+        return ()
+
+
+def stop(instance: Instance, hurry: Callable[[], bool]) -> None:
+    """Stop the engine in a container, and remove the container.
+
+    Raises:
+        EngineError: It does not end, or the container engine does not answer.
+    """
+    from nvfp4_serve.host import detect_host
+    from nvfp4_serve.runtime.docker_run import DockerRuntime
+
+    # What is killed while it holds the GPU of such a machine can take the machine with
+    # it, whichever engine it is.
+    may_kill = not any(gpu.integrated for gpu in detect_host().gpus)
+    DockerRuntime(_connect(_address()), say, may_kill=may_kill).stop(
+        instance, hurry=hurry
+    )
+
+
+def print_log(instance: Instance, *, follow: bool) -> None:
+    """Print what the container has written, and what it will, if asked.
+
+    Raises:
+        EngineError: The container engine does not give it.
+    """
+    from nvfp4_serve.runtime.containers import EngineGoneError, EngineRefusedError
+
+    address = _address()
+    try:
+        for chunk in _connect(address).logs(str(instance.container), follow=follow):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+    except (EngineGoneError, EngineRefusedError) as error:
+        raise EngineError(
+            f"The container engine at {address} broke off: {error}.",
+            fix="`nvfp4-serve ps` shows what runs.",
+        ) from error
+
+
+def _address() -> str:
+    address = engine_address(os.environ, Path("/"))
+    if address is None:
+        raise EngineError(
+            "The container engine is gone.", fix="Start it (`systemctl start docker`)."
+        )
+    return address
+
+
+def _connect(address: str) -> "DockerEngine":
+    from nvfp4_serve.runtime.container_failures import gone_error
+    from nvfp4_serve.runtime.containers import EngineGoneError
+    from nvfp4_serve.runtime.docker_engine import DockerEngine
+
+    try:
+        return DockerEngine(address)
+    except EngineGoneError as error:
+        raise gone_error(
+            address, error, "What runs in it cannot be seen or stopped."
+        ) from error
