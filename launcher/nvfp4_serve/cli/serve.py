@@ -1,5 +1,6 @@
 """`nvfp4-serve serve`: from a checkpoint to an engine whose answers are right."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,12 +12,19 @@ from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_f
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
-from nvfp4_serve.host import detect_host, read_facts
+from nvfp4_serve.host import Host, detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.ready.canary import read_canary
+from nvfp4_serve.resources import data_folder
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
+from nvfp4_serve.runtime.image import (
+    check_image,
+    image_command,
+    image_environment,
+    read_image,
+)
 from nvfp4_serve.runtime.local import LocalRuntime
 from nvfp4_serve.runtime.types import Engine, EngineSpec
 from nvfp4_serve.units import format_bytes
@@ -74,9 +82,8 @@ def serve(
             host = detect_host() if facts is None else read_facts(facts)
             plan = plan_for(wanted, host)
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
-            engine = _engine_for(plan, yes=yes)
-        command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
-        serve_plan(job, LocalRuntime(command, say, engine=engine.id), signals)
+            runtime = _runtime_for(plan, host, yes=yes)
+        serve_plan(job, runtime, signals)
 
 
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
@@ -94,6 +101,17 @@ def _read_canary(plan: Plan) -> tuple[tuple[str, str], ...]:
     """Read the canary before the engine starts: a bad one need not cost a minute."""
     path = plan.expect.canary
     return read_canary(Path(path)) if path and Path(path).exists() else ()
+
+
+def _runtime_for(plan: Plan, host: Host, *, yes: bool) -> LocalRuntime:
+    """Return what starts the engine of this image, or the managed one."""
+    if image := read_image():
+        check_image(image, plan.engine, host, data_folder("patches") / "series.py")
+        given = image_environment(image, os.environ)
+        return LocalRuntime(image_command(image), say, given=given)
+    engine = _engine_for(plan, yes=yes)
+    command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
+    return LocalRuntime(command, say, engine=engine.id)
 
 
 def _engine_for(plan: Plan, *, yes: bool) -> Engine:
