@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
+
 from nvfp4_serve.host.engine_http import EngineSilentError, engine_getter
 
 #: Seconds. It takes half a second; a busy machine takes more.
@@ -21,17 +23,77 @@ def missing() -> str | None:
     """Say what keeps an engine from being started here; None if nothing does."""
     if os.geteuid() != 0:
         return "a private Docker engine needs root"
-    for program in ("dockerd", "containerd", "runc"):
+    for program, package in (
+        *((name, "docker.io") for name in ("dockerd", "containerd", "runc")),
+        ("ip", "iproute2"),
+    ):
         if shutil.which(program) is None:
-            return f"no `{program}` on the PATH; `apt-get install docker.io` brings it"
+            return f"no `{program}` on the PATH; `apt-get install {package}` brings it"
     return None
 
 
 @contextlib.contextmanager
-def docker_engine(**settings: Any) -> Iterator[str]:
+def running_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
+    """Start an engine that runs containers, and yield its address.
+
+    It has a bridge of its own, from which nothing gets out; ports are published on
+    the loopback alone.
+    """
+    with _bridge() as bridge:
+        apart = {"bridge": bridge, "ip": "127.0.0.1", "ip-masq": False}
+        with docker_engine(hooks, **apart, **settings) as address:
+            try:
+                yield address
+            finally:
+                _remove_containers(address)
+
+
+@contextlib.contextmanager
+def _bridge() -> Iterator[str]:
+    """Make a bridge with a network that nobody else has."""
+    name, number = _new_bridge()
+    try:
+        network = f"10.213.{number}.1/24"
+        subprocess.run(["ip", "addr", "add", network, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=True)
+
+
+def _new_bridge() -> tuple[str, int]:
+    """Return the name and number of a bridge that was not there."""
+    said = ""
+    for number in range(os.getpid() % 200, 255):
+        name = f"nvfp4t{number}"
+        made = subprocess.run(
+            ["ip", "link", "add", name, "type", "bridge"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode == 0:
+            return name, number
+        said = made.stderr
+    raise RuntimeError(f"no bridge can be made: {said}")
+
+
+def _remove_containers(address: str) -> None:
+    client = docker.APIClient(base_url=address)
+    for row in client.containers(all=True):
+        client.remove_container(row["Id"], force=True, v=True)
+    client.close()
+
+
+@contextlib.contextmanager
+def docker_engine(hooks: Path | None = None, **settings: Any) -> Iterator[str]:
     """Start an engine with ``settings`` (of its daemon.json), and yield its address.
 
     It has no bridge and touches no firewall rule: it can be asked, and that is all.
+
+    Args:
+        hooks: A folder with programs that the engine looks for on its PATH.
+        settings: Of the engine.
     """
     # Short, because a Unix socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="dockerd-") as name:
@@ -48,7 +110,10 @@ def docker_engine(**settings: Any) -> Iterator[str]:
                     *("--pidfile", folder / "pid"),
                 ],
                 # It copies its own environment into what it starts.
-                env={"PATH": os.environ["PATH"], "HOME": name},
+                env={
+                    "PATH": f"{hooks or '/nowhere'}:{os.environ['PATH']}",
+                    "HOME": name,
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -58,6 +123,12 @@ def docker_engine(**settings: Any) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(_STARTS_WITHIN)
+            # It leaves its network namespace mounted.
+            subprocess.run(
+                ["umount", "-l", folder / "exec/netns/default"],
+                capture_output=True,
+                check=False,
+            )
 
 
 def _wait(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:

@@ -7,7 +7,6 @@ while the image is built, after ``unpack.py``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -20,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, "/opt/nvfp4-serve/launcher")
 
 import msgspec
+
 from nvfp4_serve import __version__
 from nvfp4_serve.errors import EngineError, PatchError, ServeError
 from nvfp4_serve.recipe.flags import read_spellings

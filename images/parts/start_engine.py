@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from nvfp4_serve.cli.main import print_error
 from nvfp4_serve.errors import EngineError, ServeError
@@ -15,8 +16,8 @@ from nvfp4_serve.resources import data_folder
 from nvfp4_serve.runtime.image import image_command, read_image, verify_image
 
 
-def main() -> int:
-    """Verify the engine and become it; return only where that cannot be."""
+def main() -> NoReturn:
+    """Verify the engine and become it; or end with what is wrong."""
     try:
         image = read_image()
         if image is None:
@@ -27,6 +28,6 @@ def main() -> int:
         verify_image(image, data_folder("patches") / "series.py")
     except ServeError as error:
         print_error(error)
-        return error.exit_code
+        sys.exit(error.exit_code)
     command = (*image_command(image), *sys.argv[1:])
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - an argument list of the image's own

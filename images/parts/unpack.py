@@ -1,4 +1,4 @@
-"""Put the launcher into an image, beside the engine that is there. Standard library.
+"""Put the launcher into an image, beside the engine that is there.
 
 ``python3 -I unpack.py WHEELS``: the engine's Python runs it, as root, while the image
 is built. The launcher uses the packages that the engine has; what one of them is not
@@ -8,20 +8,23 @@ new enough for stops the build here, and not a server later.
 from __future__ import annotations
 
 import compileall
-import importlib.metadata
 import py_compile
-import re
 import shutil
 import sys
 import zipfile
 from pathlib import Path
+
+# ``-I`` leaves the script's folder out of the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from needs import unmet
 
 HERE = Path(__file__).resolve().parent
 IMAGE = Path("/opt/nvfp4-serve")
 LAUNCHER = IMAGE / "launcher"
 PROGRAMS = Path("/usr/local/bin")
 #: An image has its engine and starts no container: 70 MB that nothing would use.
-NOT_NEEDED = {"docker", "uv"}
+NOT_NEEDED = frozenset({"docker", "uv"})
 START = """#!{python} -I
 import sys
 
@@ -49,7 +52,7 @@ def main(arguments: list[str]) -> int:
     with zipfile.ZipFile(wheels[0]) as wheel:
         wheel.extractall(LAUNCHER)
     sys.path.insert(0, str(LAUNCHER))
-    if wrong := unmet("nvfp4-serve"):
+    if wrong := unmet("nvfp4-serve", without=NOT_NEEDED):
         print("error: The engine's packages do not do for the launcher.")
         print("\n".join(f"  {line}" for line in wrong))
         print("fix: Add what is missing, pinned, to the Dockerfile.")
@@ -59,27 +62,6 @@ def main(arguments: list[str]) -> int:
     mode = py_compile.PycInvalidationMode.CHECKED_HASH
     compiled = compileall.compile_dir(LAUNCHER, quiet=1, invalidation_mode=mode)
     return 0 if compiled else 1
-
-
-def unmet(name: str) -> list[str]:
-    """Return what ``name`` asks for and does not find, a line each."""
-    wrong = []
-    for requirement in importlib.metadata.requires(name) or ():
-        words, _, marker = requirement.partition(";")
-        if marker:
-            continue  # Ours has none but those of extras.
-        wanted = re.split(r"[<>=!~ (\[]", words.strip(), maxsplit=1)[0]
-        if wanted in NOT_NEEDED:
-            continue
-        try:
-            found = importlib.metadata.version(wanted)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{requirement}: not there")
-            continue
-        floor = words.partition(">=")[2].strip()
-        if _numbers(found) < _numbers(floor):
-            wrong.append(f"{requirement}: {found} is there")
-    return wrong
 
 
 def write_programs() -> None:
@@ -93,10 +75,6 @@ def write_programs() -> None:
         path.chmod(0o755)
     shutil.copyfile(HERE / "start_engine.py", LAUNCHER / "start.py")
     shutil.copyfile(HERE / "healthcheck.py", IMAGE / "healthcheck.py")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 if __name__ == "__main__":
