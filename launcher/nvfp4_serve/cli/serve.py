@@ -12,7 +12,7 @@ from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_f
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.cli.session import Job, serve_plan
 from nvfp4_serve.errors import EngineError, UsageError
-from nvfp4_serve.host import Host, detect_host, read_facts
+from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.ready.canary import read_canary
@@ -20,10 +20,12 @@ from nvfp4_serve.resources import data_folder
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
 from nvfp4_serve.runtime.image import (
-    check_image,
+    ImageEngine,
+    check_machine,
     image_command,
     image_environment,
     read_image,
+    verify_image,
 )
 from nvfp4_serve.runtime.local import LocalRuntime
 from nvfp4_serve.runtime.types import Engine, EngineSpec
@@ -80,9 +82,11 @@ def serve(
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
             host = detect_host() if facts is None else read_facts(facts)
+            if image := read_image():
+                check_machine(image, host)
             plan = plan_for(wanted, host)
             job = Job(plan, _read_canary(plan), detach=detach, seconds=ready_timeout)
-            runtime = _runtime_for(plan, host, yes=yes)
+            runtime = _runtime_for(plan, image, yes=yes)
         serve_plan(job, runtime, signals)
 
 
@@ -103,10 +107,10 @@ def _read_canary(plan: Plan) -> tuple[tuple[str, str], ...]:
     return read_canary(Path(path)) if path and Path(path).exists() else ()
 
 
-def _runtime_for(plan: Plan, host: Host, *, yes: bool) -> LocalRuntime:
+def _runtime_for(plan: Plan, image: ImageEngine | None, *, yes: bool) -> LocalRuntime:
     """Return what starts the engine of this image, or the managed one."""
-    if image := read_image():
-        check_image(image, plan.engine, host, data_folder("patches") / "series.py")
+    if image:
+        verify_image(image, data_folder("patches") / "series.py")
         given = image_environment(image, os.environ)
         return LocalRuntime(image_command(image), say, given=given)
     engine = _engine_for(plan, yes=yes)

@@ -36,7 +36,7 @@ class ImageEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         torch: Its version; None where the image was built without one.
         cuda: What torch was built for; None on a CPU.
         patch_digest: Of the patches that were applied.
-        patches: Name and sha256 of each, in their order.
+        patches: Name and sha256 of each.
         plugin: Path and sha256 of each file that was added.
         flags: What `vllm serve` of this version takes.
         environment: Variables of the image that the engine is given.
@@ -82,25 +82,19 @@ def read_image(path: Path = MANIFEST) -> ImageEngine | None:
     return engine
 
 
-def check_image(image: ImageEngine, wanted: str, host: Host, series: Path) -> None:
-    """Check that ``image`` can serve a plan for ``host``, and is what it was built as.
+def check_machine(image: ImageEngine, host: Host) -> None:
+    """Check that ``image`` is made for ``host``.
 
     A container that was started without its GPUs must not serve on the CPU, and one
     that was made for another GPU must not serve with that one's settings.
 
-    Args:
-        image: The image that this process runs in.
-        wanted: The plan's engine, ``vllm==0.32.0``.
-        host: The machine that the plan is for.
-        series: ``patches/series.py``.
-
     Raises:
-        EngineError: It is an image for another machine.
-        PatchError: Some file of the engine was changed since the image was built.
+        EngineError: It is made for another machine.
     """
-    if wanted != image.requirement:
-        raise _for_another(image, wanted, host)
-    strange = sorted(_capabilities(host) - set(image.capabilities))
+    if bool(host.gpus) != bool(image.cuda):
+        raise _no_gpu(image, host) if image.cuda else _too_many_gpus(image, host)
+    here = {".".join(map(str, gpu.compute_capability)) for gpu in host.gpus}
+    strange = sorted(here - set(image.capabilities))
     if image.capabilities and strange:
         raise EngineError(
             f"The image `{image.target}` is made for GPUs of compute capability "
@@ -109,7 +103,6 @@ def check_image(image: ImageEngine, wanted: str, host: Host, series: Path) -> No
             fix="Take the image that is made for this GPU, or `base`, which is made "
             "for all of them.",
         )
-    verify_image(image, series)
 
 
 def verify_image(image: ImageEngine, series: Path) -> None:
@@ -140,30 +133,23 @@ def image_environment(
     return tuple((name, ours[name]) for name in image.environment if name in ours)
 
 
-def _capabilities(host: Host) -> set[str]:
-    return {".".join(map(str, gpu.compute_capability)) for gpu in host.gpus}
-
-
-def _for_another(image: ImageEngine, wanted: str, host: Host) -> EngineError:
-    if host.gpus:
-        return EngineError(
-            f"This is the image for machines without a GPU (`{image.requirement}`), "
-            f"and the container has {len(host.gpus)} of them.",
-            evidence=tuple(f"{gpu.uuid} {gpu.name}" for gpu in host.gpus),
-            fix="Take the image for this GPU; or start the container without its "
-            "GPUs, to serve on the CPU.",
-        )
-    if image.cuda:
-        return EngineError(
-            f"No NVIDIA GPU can be used in this container, and its engine "
-            f"(`{image.requirement}`) needs one.",
-            evidence=(f"driver {host.driver or 'not seen'}", *host.unusable),
-            fix="Start it with `--gpus all` (CDI: `--device nvidia.com/gpu=all`; "
-            "Jetson: `--runtime nvidia`), or take the image `cpu`.",
-        )
+def _no_gpu(image: ImageEngine, host: Host) -> EngineError:
     return EngineError(
-        f"The plan is for `{wanted}`, and this image has `{image.requirement}`.",
-        fix="Take an image of this version of nvfp4-serve.",
+        f"No NVIDIA GPU can be used in this container, and its engine "
+        f"(`{image.requirement}`) needs one.",
+        evidence=(f"NVIDIA driver: {host.driver or 'not seen'}", *host.unusable),
+        fix="Start it with `--gpus all` (CDI: `--device nvidia.com/gpu=all`; "
+        "Jetson: `--runtime nvidia`), or take the image `cpu`.",
+    )
+
+
+def _too_many_gpus(image: ImageEngine, host: Host) -> EngineError:
+    return EngineError(
+        f"This is the image for machines without a GPU (`{image.requirement}`), and "
+        f"the container has {len(host.gpus)}.",
+        evidence=tuple(f"{gpu.uuid} {gpu.name}" for gpu in host.gpus),
+        fix="Take the image for this GPU; or start the container without its GPUs, to "
+        "serve on the CPU.",
     )
 
 
