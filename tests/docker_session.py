@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Final
 
 import uv
-from build import build
-from pins import DEBIAN, read_pins, vllm_version
 
 import docker_engine
+from build import build
 from engines import pristine_python
 from launcher_packages import copy_packages
+from pins import DEBIAN, read_pins, vllm_version
 
 TESTS: Final = Path(__file__).parent
 #: A Debian with the pinned release's packages, from the mirror that this machine uses.
