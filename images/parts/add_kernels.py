@@ -6,16 +6,19 @@ list of versions that must not change (UV_OVERRIDE), which pip would not.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-# ``-I`` leaves the script's folder out of the path.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+# ``-I`` leaves these out of the path; ``unpack.py`` has put the launcher there.
+sys.path[:0] = [str(Path(__file__).resolve().parent), "/opt/nvfp4-serve/launcher"]
 
 from needs import unmet
+from nvfp4_serve.runtime.pip_settings import read_pip_settings
 
-SECRETS = Path("/run/secrets")
+#: What pip is told on the machine that builds, where it is told anything.
+PIP_CONFIG = "/run/secrets/pip"
 
 
 def main(arguments: list[str]) -> int:
@@ -24,9 +27,15 @@ def main(arguments: list[str]) -> int:
     if kernels == "none":
         return 0
     pinned = ["--no-deps", "--require-hashes", "--no-cache"]
+    # Debian and Ubuntu mark their Python as apt's own; this image is not a machine.
+    here = ["--python", sys.executable, "--break-system-packages"]
     listed = ["-r", f"{folder}/image-{kernels}.txt"]
-    words = ["uv", "pip", "install", "--python", sys.executable, *_certificates()]
-    done = subprocess.run([*words, *_system(), *pinned, *listed], check=False)
+    places = read_pip_settings({"PIP_CONFIG_FILE": PIP_CONFIG})
+    done = subprocess.run(
+        ["uv", "pip", "install", *here, *pinned, *listed],
+        env={**os.environ, **places},
+        check=False,
+    )
     if done.returncode:
         return done.returncode
     if wrong := unmet(kernels):
@@ -34,15 +43,6 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {line}" for line in wrong), file=sys.stderr)
         return 1
     return 0
-
-
-def _system() -> list[str]:
-    # Debian and Ubuntu mark their Python as managed by apt; an image is no machine.
-    return ["--break-system-packages"] if sys.prefix == sys.base_prefix else []
-
-
-def _certificates() -> list[str]:
-    return ["--system-certs"] if (SECRETS / "ca").exists() else []
 
 
 if __name__ == "__main__":

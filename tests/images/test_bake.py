@@ -1,4 +1,4 @@
-"""What buildx makes of docker-bake.hcl and of the Dockerfiles. Needs a Docker engine."""
+"""What buildx makes of docker-bake.hcl and of the Dockerfiles."""
 
 import json
 from pathlib import Path
