@@ -49,6 +49,7 @@ def build(
         subprocess.CalledProcessError: The build failed, and has said why.
     """
     chosen = variables(list(targets), dict(stand_ins), release=False)
+    chosen["NETWORK"] = "host"
     chosen |= dict(setting.split("=", 1) for setting in settings)
     make_wheel()
     pins = BUILD / "pins.json"
@@ -58,7 +59,6 @@ def build(
     with tempfile.TemporaryDirectory() as name, handed_over(Path(name)) as secrets:
         words = ["docker", "buildx", "bake", "--load", "--allow=network.host"]
         words += ["-f", "images/docker-bake.hcl", "-f", str(pins)]
-        words += ["--set", "*.network=host"]
         words += ["--set", f"*.platform={_PLATFORMS[platform.machine()]}"]
         for identity, path in secrets.items():
             words += ["--set", f"*.secrets=id={identity},src={path}"]

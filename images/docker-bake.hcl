@@ -27,6 +27,8 @@ variable "REVISION" { default = "" }
 variable "CREATED" { default = "" }
 # none or b12x.
 variable "KERNELS" { default = "none" }
+# host: a build shares this machine's network, where only that reaches its packages.
+variable "NETWORK" { default = "default" }
 
 function "labels" {
   params = [target, distribution, base, cuda]
@@ -59,6 +61,7 @@ group "gpu" {
 
 target "_common" {
   context = "."
+  network = NETWORK
   attest = SCANNER == "" ? [] : [
     "type=provenance,mode=max",
     "type=sbom,generator=${SCANNER}",
