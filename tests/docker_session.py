@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import uv
@@ -30,6 +31,9 @@ TESTS: Final = Path(__file__).parent
 _DEBIAN: Final = "stand-in/debian:bookworm"
 _VLLM: Final = "stand-in/vllm"
 _MIRROR: Final = "http://deb.debian.org/debian"
+#: vLLM's official image, as the pins call it.
+VLLM: Final = f"vllm/vllm-openai:v{vllm_version()}"
+STAND_INS: Final[Mapping[str, str]] = MappingProxyType({DEBIAN: _DEBIAN, VLLM: _VLLM})
 _SOURCES: Final = """\
 deb http://deb.debian.org/debian bookworm main
 deb http://deb.debian.org/debian bookworm-updates main
@@ -87,10 +91,14 @@ class Docker:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[Docker]:
-    """Yield an engine that can build and run; nothing of it is left."""
+def session(address: str | None = None) -> Iterator[Docker]:
+    """Yield an engine that can build and run; nothing of it is left.
+
+    Args:
+        address: Of an engine that runs already; it is used and left alone.
+    """
     with contextlib.ExitStack() as stack:
-        address = os.environ.get(_GIVEN)
+        address = address or os.environ.get(_GIVEN)
         if address is None:
             address = stack.enter_context(docker_engine.running_engine())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -101,25 +109,36 @@ def session() -> Iterator[Docker]:
 
 def build_cpu(docker: Docker) -> str:
     """Build the CPU image on a Debian of our own making; return its name."""
-    _make_debian(docker)
-    _build(docker, "cpu")
+    build_images(docker, ["cpu"])
     return "nvfp4-serve:dev-cpu"
 
 
 def build_gpu(docker: Docker, *targets: str, kernels: str = "none") -> None:
     """Build images for GPUs on the stand-in: ``nvfp4-serve:dev-TARGET``."""
-    _make_debian(docker)
-    _make_vllm(docker)
-    _build(docker, *targets, settings=(f"KERNELS={kernels}",))
+    build_images(docker, targets, settings=(f"KERNELS={kernels}",))
 
 
-def _build(docker: Docker, *targets: str, settings: tuple[str, ...] = ()) -> None:
-    official = f"vllm/vllm-openai:v{vllm_version()}"
+def build_images(
+    docker: Docker,
+    targets: Sequence[str],
+    *,
+    settings: Sequence[str] = (),
+    stand_ins: Mapping[str, str] = STAND_INS,
+) -> None:
+    """Build ``targets`` in ``docker``, as ``nvfp4-serve:dev-TARGET``.
+
+    Args:
+        docker: Where.
+        targets: Of docker-bake.hcl.
+        settings: Variables of docker-bake.hcl.
+        stand_ins: What takes the place of which pinned image; made where it is needed.
+    """
+    if stand_ins:
+        _make_debian(docker)
+    if VLLM in stand_ins and set(targets) != {"cpu"}:
+        _make_vllm(docker)
     build(
-        targets,
-        stand_ins={DEBIAN: _DEBIAN, official: _VLLM},
-        settings=settings,
-        environment=docker.environment,
+        targets, stand_ins=stand_ins, settings=settings, environment=docker.environment
     )
 
 

