@@ -10,12 +10,12 @@ from nvfp4_serve.plan.asked_backends import AskedBackends, check_asked
 from nvfp4_serve.plan.backends import (
     FLAGS,
     Backends,
-    Situation,
     Target,
     choose_backends,
     situations,
 )
 from nvfp4_serve.plan.flags import Choice
+from nvfp4_serve.plan.matching import Situation
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.plan.types import Kernel, Reason
 from nvfp4_serve.plan.wishes import Wishes
@@ -101,6 +101,8 @@ def _beside(chosen: Backends, asked: AskedBackends) -> tuple[Choice, ...]:
     taken = {FLAGS[name] for name in asked.touches}
     if not asked.is_simple:
         taken |= {FLAGS["moe"], FLAGS["linear"]}
+    if "--enable-flashinfer-autotune" in asked.flags:
+        taken.add("--no-enable-flashinfer-autotune")
     return tuple(choice for choice in chosen.choices if choice.name not in taken)
 
 
