@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
         if "digest" not in pins[name]
     }
     for name, image in stand_ins.items():
-        print(
-            f"{name} is not resolved (`make pins`); taking `{image}`, which is not it"
+        sys.stderr.write(
+            f"{name} is not resolved (`make pins`); taking `{image}`, which is not it\n"
         )
     with docker_session.session(os.environ.get("DOCKER_HOST")) as docker:
         try:

@@ -1,4 +1,4 @@
-"""The golden table of kernels; ``python -m plan.backend_table``, in tests, writes it."""
+"""The golden table of kernels; ``python -m plan.backend_table`` in tests writes it."""
 
 from pathlib import Path
 from typing import Final

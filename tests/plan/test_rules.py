@@ -7,13 +7,11 @@ import pytest
 
 from nvfp4_serve.plan.backends import (
     NVFP4,
-    Situation,
     Target,
     choose_backends,
-    deciding,
-    holds,
     situations,
 )
+from nvfp4_serve.plan.matching import Situation, deciding, holds
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.recipe.backend_rules import FIELDS, Row, When
 from nvfp4_serve.recipe.environment import read_variables

@@ -6,16 +6,17 @@ from typing import Final, NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu
-from nvfp4_serve.plan.asked_backends import AskedBackends, check_asked
+from nvfp4_serve.plan.asked_backends import check_asked, check_draft
+from nvfp4_serve.plan.backend_words import AskedBackends
 from nvfp4_serve.plan.backends import (
     FLAGS,
     Backends,
-    Situation,
     Target,
     choose_backends,
     situations,
 )
 from nvfp4_serve.plan.flags import Choice
+from nvfp4_serve.plan.matching import Situation
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.plan.types import Kernel, Reason
 from nvfp4_serve.plan.weights import Split
@@ -77,6 +78,7 @@ def decide_kernels(
     """
     check_asked(layout, target, asked, rules, stock)
     chosen = choose_backends(layout, target, rules)
+    check_draft(layout, target, asked, stock, chosen.moe)
     every = [_At(one, target, asked, stock) for one in situations(layout, target)]
     expected = {name: _told(name, every, chosen) for name in _LOGGED}
     if not asked.is_simple:
@@ -98,6 +100,8 @@ def _beside(chosen: Backends, asked: AskedBackends) -> tuple[Choice, ...]:
     taken = {FLAGS[name] for name in asked.touches}
     if not asked.is_simple:
         taken |= {FLAGS["moe"], FLAGS["linear"]}
+    if "--enable-flashinfer-autotune" in asked.flags:
+        taken.add("--no-enable-flashinfer-autotune")
     return tuple(choice for choice in chosen.choices if choice.name not in taken)
 
 

@@ -6,11 +6,8 @@ from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Host
-from nvfp4_serve.plan.asked_backends import (
-    AskedBackends,
-    check_refused,
-    read_asked_backends,
-)
+from nvfp4_serve.plan.asked_backends import check_refused
+from nvfp4_serve.plan.backend_words import AskedBackends, read_asked_backends
 from nvfp4_serve.plan.flags import asked_flags, check_flags
 from nvfp4_serve.plan.nested import read_nested
 from nvfp4_serve.plan.overlay import OVERRIDES, Overlaid, lay_over
