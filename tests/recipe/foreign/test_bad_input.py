@@ -3,19 +3,28 @@
 import contextlib
 import dataclasses
 import json
+import random
 import re
 import time
 import traceback
+from typing import Any, Final
 
 import pytest
+import yaml
 
 from nvfp4_serve.errors import RecipeError
+from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.read import LONGEST
+from nvfp4_serve.recipe.foreign.types import Machine
+from nvfp4_serve.recipe.lint import lint_file
+from nvfp4_serve.recipe.schema import File
+from nvfp4_serve.recipe.yaml_files import convert, parse_yaml
 from recipe.foreign.samples import (
     COMPOSE,
     EUGR,
+    FLAGS,
     SPARKRUN,
     VLLM_RECIPES,
     arguments,
@@ -196,6 +205,56 @@ def test_a_flag_that_repeats_a_secret_is_left_out_and_told() -> None:
     assert arguments(imported) == {"--seed": "1"}
     told = [finding.message for finding in found(imported, "secret-in-text")]
     assert any("`--quantization` repeats" in message for message in told)
+
+
+#: What stands where something else is meant.
+ODD: Final[tuple[Any, ...]] = (
+    None, True, 1, -1, 2.5, "", "x", [], {}, ["a", "b"], {"a": 1}, [{"a": [1]}], [[]],
+    "{x}", "{port}", "$X", "a\nb", {"when": 1},
+)  # fmt: skip
+
+
+def changed(value: Any, dice: random.Random) -> Any:
+    """Return ``value`` with some of it replaced by something odd."""
+    if dice.random() < 0.06:
+        return dice.choice(ODD)
+    if isinstance(value, dict):
+        return {key: changed(below, dice) for key, below in value.items()}
+    if isinstance(value, list):
+        return [changed(below, dice) for below in value]
+    return value
+
+
+@pytest.mark.parametrize("text", [SPARKRUN, EUGR, COMPOSE, VLLM_RECIPES])
+def test_whatever_stands_in_a_recipe_it_is_read_or_refused(text: str) -> None:
+    dice = random.Random(9)  # noqa: S311 - the same changes every time
+    machine = Machine("b300", "10.3", 8)
+    results: list[object] = []
+    for _ in range(150):
+        odd = yaml.safe_dump(changed(yaml.safe_load(text), dice), sort_keys=False)
+        try:
+            made = recipe_text(read(odd, machine=machine))
+        except RecipeError as error:
+            results.append(error.fix)
+        else:
+            document = parse_yaml(made.encode(), "imported")
+            faults = lint_file(convert(document, File), FLAGS.by_name, read_variables())
+            results.append(list(faults) == [])
+
+    assert all(results)
+    assert True in results
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: a/T-NVFP4\ndefaults: {x: '{y}'}\ncommand: vllm serve {model} {x}\n",
+        "model: a/T-NVFP4\ndefaults: {host: {a: 1}}\n",
+        "model: a/T-NVFP4\ndefaults: {kv_cache_dtype: {}}\n",
+    ],
+)
+def test_an_odd_value_is_told(text: str) -> None:
+    assert read(text).findings
 
 
 def test_what_is_no_name_of_a_secret_is_kept() -> None:

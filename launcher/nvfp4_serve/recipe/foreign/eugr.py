@@ -19,8 +19,8 @@ from nvfp4_serve.recipe.foreign.fields import (
     text_field,
     unread,
 )
-from nvfp4_serve.recipe.foreign.template import fill
-from nvfp4_serve.recipe.foreign.types import Launch, Machine, error, warning
+from nvfp4_serve.recipe.foreign.template import fill, missing_values
+from nvfp4_serve.recipe.foreign.types import Launch, Machine, warning
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml
 
 _READ: Final = frozenset(
@@ -53,7 +53,7 @@ def read_eugr(source: ForeignYaml, label: str, target: Machine) -> Launch:
         machine=_machine(source, defaults, target),
         findings=(
             *launch.findings,
-            *_missing(template, missing, line, label),
+            *missing_values(template, missing, line, label),
             *not_run(source, ("mods",), label),
             *_built(source, label),
             *unread(source, _READ, label),
@@ -76,19 +76,6 @@ def _machine(
     elif source.data.get("cluster_only") is True:
         nodes = max(nodes, 2)
     return Machine("gb10", target.compute_capability or "12.1", 1, nodes)
-
-
-def _missing(
-    template: str, missing: tuple[str, ...], line: int, label: str
-) -> Iterator[Finding]:
-    for name in missing:
-        above = template[: template.index(f"{{{name}}}")].count("\n")
-        yield error(
-            "placeholder-without-value",
-            f"{label}:{line + above}: `{{{name}}}` stands for nothing: `defaults` has "
-            f"no `{name}`; the recipe's own tool stops there.",
-            "Add it to `defaults`, or take the flag out.",
-        )
 
 
 def _built(source: ForeignYaml, label: str) -> Iterator[Finding]:

@@ -22,9 +22,10 @@ from nvfp4_serve.recipe.foreign.check_around import (
     check_image,
     check_revision,
 )
-from nvfp4_serve.recipe.foreign.check_flags import About, check_flags
+from nvfp4_serve.recipe.foreign.check_flags import check_flags
 from nvfp4_serve.recipe.foreign.command import read_command
 from nvfp4_serve.recipe.foreign.compose import read_compose
+from nvfp4_serve.recipe.foreign.dangers import About
 from nvfp4_serve.recipe.foreign.detect import Form, form_of, looks_like_command
 from nvfp4_serve.recipe.foreign.document import Imported
 from nvfp4_serve.recipe.foreign.eugr import read_eugr
@@ -42,7 +43,7 @@ from nvfp4_serve.recipe.foreign.secrets import (
     secrets_in,
 )
 from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
-from nvfp4_serve.recipe.foreign.types import Launch, Machine, warning
+from nvfp4_serve.recipe.foreign.types import Launch, Machine, Setting, warning
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked, read_vllm_recipes
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
 
@@ -242,18 +243,10 @@ def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
 
     A flag or variable that repeats one is left out and told, not changed in silence.
     """
-    arguments, environment = [], []
-    told: list[tuple[str, int]] = []
-    for argument in imported.arguments:
-        if holds_secret(" ".join(value_words(argument.value)), secrets):
-            told.append((argument.name, argument.line))
-        else:
-            arguments.append(argument)
-    for setting in imported.environment:
-        if holds_secret(setting.value, secrets):
-            told.append((setting.name, setting.line))
-        else:
-            environment.append(setting)
+    told = [
+        *((a.name, a.line) for a in imported.arguments if _repeats(a, secrets)),
+        *((s.name, s.line) for s in imported.environment if _repeats(s, secrets)),
+    ]
     found = [
         warning(
             "secret-in-text",
@@ -274,8 +267,8 @@ def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
     launch = imported.launch
     return replace(
         imported,
-        arguments=tuple(arguments),
-        environment=tuple(environment),
+        arguments=tuple(a for a in imported.arguments if not _repeats(a, secrets)),
+        environment=tuple(s for s in imported.environment if not _repeats(s, secrets)),
         findings=_sorted((*found, *findings)),
         launch=Launch(
             words=(),
@@ -284,6 +277,11 @@ def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
             machine=launch.machine,
         ),
     )
+
+
+def _repeats(item: Argument | Setting, secrets: frozenset[str]) -> bool:
+    text = item.value if isinstance(item, Setting) else item.shown
+    return holds_secret(text, secrets)
 
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:

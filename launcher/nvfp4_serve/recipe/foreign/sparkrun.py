@@ -24,8 +24,8 @@ from nvfp4_serve.recipe.foreign.fields import (
     text_field,
     unread,
 )
-from nvfp4_serve.recipe.foreign.template import fill
-from nvfp4_serve.recipe.foreign.types import Launch, Machine, error, info
+from nvfp4_serve.recipe.foreign.template import fill, missing_values
+from nvfp4_serve.recipe.foreign.types import Launch, Machine, info
 from nvfp4_serve.recipe.foreign.words import Word
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml
 
@@ -185,18 +185,8 @@ def _command(
         return _without_command(source, label, values, findings)
     filled, missing = fill(template, values, doubled="{{" in template)
     line = source.line("command")
-    findings += (_missing(template, name, line, label) for name in missing)
+    findings += missing_values(template, missing, line, label)
     return read_command(_TRAILING_BLANK.sub("\\\\", filled), label, line)
-
-
-def _missing(template: str, name: str, line: int, label: str) -> Finding:
-    above = template[: template.index(f"{{{name}}}")].count("\n")
-    return error(
-        "placeholder-without-value",
-        f"{label}:{line + above}: `{{{name}}}` stands for nothing: `defaults` has no "
-        f"`{name}`.",
-        "Add it to `defaults`, or take the flag out.",
-    )
 
 
 def _without_command(

@@ -1,8 +1,11 @@
 """Templates of recipes: ``{placeholders}`` -> the values of ``defaults``. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.foreign.types import error
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_.]*"
 #: A brace around a name is a placeholder; another brace is JSON's, or the shell's.
@@ -40,3 +43,19 @@ def fill(
         text = filled
     missing = tuple(dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(text)))
     return text.replace("\x00", "{").replace("\x01", "}"), missing
+
+
+def missing_values(
+    template: str, missing: tuple[str, ...], line: int, label: str
+) -> Iterator[Finding]:
+    """Yield what is said of placeholders without a value, each with its line."""
+    for name in missing:
+        # One that a value brought along stands nowhere in the template itself.
+        above = template.partition(f"{{{name}}}")[0]
+        at = line + (above.count("\n") if above != template else 0)
+        yield error(
+            "placeholder-without-value",
+            f"{label}:{at}: `{{{name}}}` stands for nothing: `defaults` has no "
+            f"`{name}`.",
+            "Add it to `defaults`, or take the flag out.",
+        )

@@ -64,7 +64,6 @@ BLANK_AFTER: Final = "a blank after the backslash"
 
 _OPERATOR: Final = re.compile(r"\|\||&&|;;|\|&|>>|<<|<&|>&|&>|[|&;<>()]")
 _EXPANSION: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])")
-#: A comment begins only where a word could.
 _BLANKS: Final = " \t\r"
 
 
@@ -87,7 +86,6 @@ class _Reader:
         self._word: list[str] | None = None
         self._word_line = 1
         self._expansions: list[str] = []
-        #: The last line began as the continuation of the one above.
         self._continued_at = 0
         self._is_blank_line = True
         self._saw_comment = False
@@ -96,7 +94,6 @@ class _Reader:
         self.faults: list[Fault] = []
 
     def read(self) -> None:
-        """Read all of it."""
         while self._at < len(self._text):
             self._step(self._text[self._at])
         self._end_command("")
@@ -272,8 +269,7 @@ class _Reader:
         return self._closing("(", ")")
 
     def _operator(self, operator: str) -> None:
-        is_redirection = operator[0] in "<>" or operator == "&>"
-        if is_redirection:
+        if operator[0] in "<>" or operator == "&>":
             # `2>` : the number belongs to the redirection, not to the command.
             if self._word and "".join(self._word).isdigit():
                 self._word = None
