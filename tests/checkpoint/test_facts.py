@@ -207,6 +207,19 @@ def test_the_facts_of_another_revision_are_refused() -> None:
         read_facts_of(model, MISSION, revision="abc")
 
 
+def test_the_commit_of_a_checkpoint_on_the_hub_is_kept(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", modelopt_moe())
+    commit = "0123456789" * 4
+    read = replace(
+        read_checkpoint(str(folder)), model="a/b", folder=None, revision=commit
+    )
+    file = tmp_path / "facts.json"
+
+    file.write_text(facts_text(read))
+
+    assert read_facts_of("a/b", file, revision=commit) == read
+
+
 def test_a_folder_may_be_named_in_another_way_than_when_it_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
