@@ -69,6 +69,10 @@ patches: setup engine ## check the patches, and each one's test on both engines
 	$(BIN)/python -I patches/series.py check
 	$(BIN)/python -m pytest -q tests/patches
 
+auto: setup engine ## ask vLLM's own code what it would choose; writes recipes/auto/ and what follows from it
+	cd tests && ../$(BIN)/python -m selection.make && ../$(BIN)/python -m plan.backend_table
+	$(BIN)/python docs/make_backends.py
+
 twins: setup engine ## every layout in published vLLM and in ours; writes docs/layouts.md
 	cd tests && ../$(BIN)/python -m twins.matrix
 	$(BIN)/python docs/make_layouts.py
@@ -76,4 +80,4 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test demo example docs patches twins bench
+.PHONY: requirements help setup check fmt engine test demo example docs patches auto twins bench

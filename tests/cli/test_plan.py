@@ -12,6 +12,7 @@ from nvfp4_serve.host import facts_json
 from twins.corruption import corrupted, no_global_scale
 
 EXAMPLE = Path(__file__).parents[2] / "examples/sonnet-18-nvfp4"
+HOSTS = Path(__file__).parents[1] / "data" / "hosts"
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +110,41 @@ def test_a_plan_can_be_written_as_a_page(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         plan(str(EXAMPLE), "--html", str(tmp_path / "missing" / "plan.html"))
+
+
+def test_shows_the_kernels_beside_those_of_stock_vllm() -> None:
+    b300 = str(HOSTS / "b300x8.json")
+
+    text = plan(str(EXAMPLE), "--diff", "auto", "--facts", b300)
+
+    assert "stock vLLM" in text
+    assert "FlashInferCuteDslNvFp4LinearKernel" in text
+    assert "the same" in text
+    assert "source: vLLM 0.32.0" in text
+
+
+def test_the_kernels_are_in_the_json_too() -> None:
+    b300 = str(HOSTS / "b300x8.json")
+
+    made = json.loads(plan(str(EXAMPLE), "--json", "--facts", b300))
+
+    parts = {kernel["part"]: kernel for kernel in made["kernels"]}
+    assert parts["layers"]["kernel"] == parts["layers"]["stock"]
+    assert parts["attention"]["kernel"] == "FLASHINFER"
+
+
+def test_a_cpu_has_no_kernels_to_choose() -> None:
+    assert "CPU" in plan(str(EXAMPLE), "--diff", "auto")
+
+
+def test_a_dead_variable_of_the_caller_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_MOE_FP4", "1")
+    monkeypatch.setenv("VLLM_NVFP4_GEMM_BACKEND", "cutlass")
+
+    with pytest.raises(UsageError) as caught:
+        plan(str(EXAMPLE))
+
+    assert "`VLLM_USE_FLASHINFER_MOE_FP4`" in caught.value.problem
+    assert "--linear-backend" in " ".join(caught.value.evidence)

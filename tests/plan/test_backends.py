@@ -198,6 +198,13 @@ def test_a_whole_deepseek_v4_gets_its_backend_and_a_config_that_spares_the_draft
     assert "mtp.*" in given["quantization_config"]["ignore"]
 
 
+def test_a_wish_of_the_users_to_tune_is_not_contradicted() -> None:
+    made = plan(B300, "--enable-flashinfer-autotune")
+
+    assert "--no-enable-flashinfer-autotune" in plan(B300).argv
+    assert "--no-enable-flashinfer-autotune" not in made.argv
+
+
 MEGA = pytest.mark.parametrize(
     "words",
     [

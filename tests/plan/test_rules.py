@@ -7,19 +7,18 @@ import pytest
 
 from nvfp4_serve.plan.backends import (
     NVFP4,
-    Situation,
     Target,
     choose_backends,
-    deciding,
-    holds,
     situations,
 )
+from nvfp4_serve.plan.matching import Situation, deciding, holds
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.recipe.backend_rules import FIELDS, Row, When
 from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.resources import VLLM_VERSION
+from plan.backend_table import GOLDEN, table_text
 from plan.situations import KINDS, targets
 
 KNOWN = load_knowledge()
@@ -187,3 +186,7 @@ def test_a_row_may_be_for_some_versions_only(wanted: str, *, is_met: bool) -> No
     _, _, situation = EVERY[0]
 
     assert holds(When(vllm=wanted), situation) is is_met
+
+
+def test_the_choices_are_those_of_the_golden_table() -> None:
+    assert table_text() == GOLDEN.read_text()

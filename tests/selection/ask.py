@@ -1,4 +1,4 @@
-"""Ask vLLM's own selection code; run it with the engine's Python: ``ask.py OUT``."""
+"""Ask vLLM's own selection code: ``ask.py OUT [CAPABILITY...]``, in the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAPABILITIES = (75, 80, 86, 89, 90, 100, 103, 110, 120, 121)
 SCHEMES = ("NVFP4", "W4A16_NVFP4")
 
 
-def main(out: Path) -> None:
+def main(out: Path, capabilities: tuple[int, ...]) -> None:
     """Write what stock vLLM would choose, and all that it would let one choose."""
     machine = stand_in()
     from vllm.version import __version__
@@ -33,7 +33,7 @@ def main(out: Path) -> None:
         "linear": [],
         "attention": [],
     }
-    for capability in CAPABILITIES:
+    for capability in capabilities:
         machine.capability = capability
         with _configured():
             rows["moe"] += _moe(capability)
@@ -359,4 +359,4 @@ def _configured(linear_backend: str = "auto") -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), tuple(map(int, sys.argv[2:])) or CAPABILITIES)

@@ -1,5 +1,7 @@
 """Write ``recipes/auto/`` from what the engine's own selection code answers.
 
+And, beside the flags, the variables that it reads.
+
 Run from ``tests``: ``python -m selection.make``.
 """
 
@@ -17,6 +19,7 @@ from nvfp4_serve.resources import VLLM_VERSION
 
 _HERE: Final = Path(__file__).resolve().parent
 RECORDED: Final = _HERE.parents[1] / "recipes" / "auto" / f"vllm-{VLLM_VERSION}.json"
+VARIABLES: Final = RECORDED.parents[1] / "flags" / f"env-{RECORDED.name}"
 _TABLES: Final = ("moe", "mxfp4_moe", "plain_moe", "linear", "attention")
 
 
@@ -37,6 +40,19 @@ def table_text(python: Path) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def variables_text(python: Path) -> str:
+    """Return the list of the variables that the engine of ``python`` reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [python, _HERE / "ask_variables.py"],
+            check=True,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+    return done.stdout
+
+
 def _together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows, those that differ in the capability only as one."""
     alike: dict[str, list[int]] = {}
@@ -52,4 +68,5 @@ def _together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     RECORDED.parent.mkdir(exist_ok=True)
     RECORDED.write_text(table_text(engine_python()))
-    sys.stderr.write(f"{RECORDED.name}: written\n")
+    VARIABLES.write_text(variables_text(engine_python()))
+    sys.stderr.write(f"{RECORDED.name}, {VARIABLES.name}: written\n")

@@ -73,13 +73,14 @@ def read_experts(evidence: Evidence) -> Experts | None:
     architecture = evidence.model.architecture or ""
     gated = not architecture.startswith(_NOT_GATED)
     activation = _activation(said, architecture)
-    if activation is not None and not gated:
-        activation += "_no_mul"
+    if activation is None:
+        # The default of the config classes of transformers 5.19 for such models.
+        activation = "silu" if gated else "relu2"
     return Experts(
         count=_number(said, _COUNT) or max(group.count for group in groups),
         per_token=_number(said, _PER_TOKEN),
         intermediate=_number(said, _INTERMEDIATE),
-        activation=activation,
+        activation=activation if gated else f"{activation}_no_mul",
         gated=gated,
         swiglu_limit=_clamp(said, architecture),
     )

@@ -32,7 +32,7 @@ class Experts:
     count: int
     per_token: int | None
     intermediate: int | None
-    activation: str | None
+    activation: str
     gated: bool
     swiglu_limit: float | None
 

@@ -9,13 +9,12 @@ from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan.backends import (
     NVFP4,
-    Situation,
     Target,
-    holds,
     schemes_of,
     situations,
 )
 from nvfp4_serve.plan.flags import Spellings, flag_values
+from nvfp4_serve.plan.matching import Situation, holds
 from nvfp4_serve.plan.nested import nested_text, read_nested
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.recipe.backend_rules import BackendRules, Refusal

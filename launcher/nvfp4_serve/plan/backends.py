@@ -6,9 +6,9 @@ from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.plan.flags import Choice
+from nvfp4_serve.plan.matching import Situation, deciding, holds
 from nvfp4_serve.plan.types import Reason
-from nvfp4_serve.recipe.backend_rules import FIELDS, BackendRules, Row, When, words_of
-from nvfp4_serve.resources import VLLM_VERSION
+from nvfp4_serve.recipe.backend_rules import FIELDS, BackendRules, Row
 
 NVFP4: Final = frozenset({"NVFP4", "W4A16_NVFP4"})
 #: Classes of modules whose NVFP4 layers are no experts.
@@ -59,27 +59,6 @@ class Target:
     def capability_text(self) -> str:
         """The compute capability as people write it."""
         return ".".join(map(str, self.compute_capability))
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What the conditions of a row are held against; the names are those of `When`."""
-
-    capability: tuple[int, int]
-    experts: str | None
-    linear: str | None
-    draft: str | None
-    layout: str
-    activation: str | None
-    attention: str
-    kv_cache: str
-    gated: bool | None
-    swiglu_limit: bool | None
-    expert_parallel: bool
-    vision: bool
-    unified: bool
-    uneven: bool
-    many: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,33 +153,6 @@ def schemes_of(layout: Layout, *classes: str) -> frozenset[str]:
     ) - {""}
 
 
-def holds(when: When, situation: Situation) -> bool:
-    """Return whether every condition of a row is met."""
-    for name, wanted in when.given.items():
-        if name == "capability":
-            met = any(_is_one(word, situation) for word in words_of(when.capability))
-        elif name == "vllm":
-            met = _is_in_range(VLLM_VERSION, str(wanted))
-        elif isinstance(wanted, bool):
-            met = getattr(situation, name) is wanted
-        else:
-            met = getattr(situation, name) in words_of(getattr(when, name))
-        if not met:
-            return False
-    return True
-
-
-def deciding(rules: BackendRules, situation: Situation, name: str) -> tuple[Row, ...]:
-    """Return the rows of the highest rank that hold and say something of a field."""
-    held = [
-        row
-        for row in rules.rows
-        if row.says(name) not in (None, {}) and holds(row.when, situation)
-    ]
-    best = max((row.when.rank for row in held), default=0)
-    return tuple(row for row in held if row.when.rank == best)
-
-
 def _rows(
     rules: BackendRules, every: tuple[Situation, ...], name: str
 ) -> tuple[Row, ...]:
@@ -267,26 +219,6 @@ def _expected(
 def _source(row: Row) -> str:
     """Return how a row is known; what vLLM's own code did not say is marked."""
     return row.source if row.proof == "run" else f"{row.source}; {row.proof}, not run"
-
-
-def _is_one(word: str, situation: Situation) -> bool:
-    major, minor = situation.capability
-    return word in (f"{major}.{minor}", f"{major}.x")
-
-
-def _is_in_range(version: str, wanted: str) -> bool:
-    """Return whether a version lies in ``>=0.32,<0.34``."""
-    for part in wanted.split(","):
-        sign = part.strip().rstrip("0123456789.")
-        bound = _release(part.strip().removeprefix(sign))
-        mine = _release(version)[: len(bound)]
-        if not {">=": mine >= bound, "<": mine < bound, "==": mine == bound}[sign]:
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.strip().split(".")))
 
 
 def _is_uneven(layout: Layout, target: Target) -> bool:

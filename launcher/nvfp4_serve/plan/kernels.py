@@ -10,12 +10,12 @@ from nvfp4_serve.plan.asked_backends import AskedBackends, check_asked
 from nvfp4_serve.plan.backends import (
     FLAGS,
     Backends,
-    Situation,
     Target,
     choose_backends,
     situations,
 )
 from nvfp4_serve.plan.flags import Choice
+from nvfp4_serve.plan.matching import Situation
 from nvfp4_serve.plan.stock import attention_cell, draft_cell, linear_cell, moe_cell
 from nvfp4_serve.plan.types import Kernel, Reason
 from nvfp4_serve.plan.weights import Split
@@ -26,6 +26,11 @@ _NAMES: Final = {
     "moe": "experts", "linear": "layers", "attention": "attention",
     "draft_moe": "draft",
 }  # fmt: skip
+
+#: The parts whose kernels vLLM logs, and that are held against the log.
+_LOGGED: Final = ("moe", "linear")
+#: The scheme of each, in a situation.
+_SCHEMES: Final = {"moe": "experts", "linear": "linear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,9 @@ def decide_kernels(
     """
     check_asked(layout, target, asked, rules, stock)
     chosen = choose_backends(layout, target, rules)
-    expected = dict(chosen.expected)
     every = [_At(one, target, asked, stock) for one in situations(layout, target)]
-    for name in asked.touches:
-        expected.pop(name, None)
-        if told := _told(name, every):
-            expected[name] = told
-    if not (asked.is_simple and _is_known(target, stock)):
+    expected = {name: _told(name, every, chosen) for name in _LOGGED}
+    if not asked.is_simple:
         expected = {}
     return Kernels(
         choices=_beside(chosen, asked),
@@ -97,16 +98,13 @@ def _beside(chosen: Backends, asked: AskedBackends) -> tuple[Choice, ...]:
     taken = {FLAGS[name] for name in asked.touches}
     if not asked.is_simple:
         taken |= {FLAGS["moe"], FLAGS["linear"]}
+    if "--enable-flashinfer-autotune" in asked.flags:
+        taken.add("--no-enable-flashinfer-autotune")
     return tuple(choice for choice in chosen.choices if choice.name not in taken)
 
 
 def _texts(expected: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(name for names in expected.values() for name in names)
-
-
-def _is_known(target: Target, stock: Stock) -> bool:
-    """Return whether this capability was asked about; of a newer one nothing is."""
-    return any(target.capability in cell.capabilities for cell in stock.linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +137,16 @@ class _Answer(NamedTuple):
         return self.offers.get(asked)
 
 
-def _told(name: str, every: list[_At]) -> tuple[str, ...]:
-    """Return what vLLM says it uses once the user's word is given."""
+def _told(name: str, every: list[_At], chosen: Backends) -> tuple[str, ...]:
+    """Return what vLLM says it uses; nothing where it was not asked about that."""
     names: list[str | None] = []
     for at in every:
+        if getattr(at.situation, _SCHEMES[name]) is None:
+            continue
         answer = _answer(name, at)
         if answer is None:
-            continue
-        word: str | None = getattr(at.asked, name)
+            return ()
+        word: str | None = getattr(at.asked, name) or getattr(chosen, name)
         # Of a backend without any kernel for such layers vLLM makes `auto`.
         known = word if name == "moe" or word in answer.offers else "auto"
         names.append(answer.named(known))

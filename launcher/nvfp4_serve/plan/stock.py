@@ -2,7 +2,8 @@
 
 from typing import Final, TypeVar
 
-from nvfp4_serve.plan.backends import Situation, Target
+from nvfp4_serve.plan.backends import Target
+from nvfp4_serve.plan.matching import Situation
 from nvfp4_serve.recipe.stock import (
     AttentionCell,
     Cell,

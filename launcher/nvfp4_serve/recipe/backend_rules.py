@@ -1,12 +1,13 @@
 """The rows of ``plan/rules.yaml``: which kernels for which situation, and why."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from nvfp4_serve.recipe.yaml_files import read_yaml
+
+_PATH: Final = Path(__file__).resolve().parents[1] / "plan" / "rules.yaml"
 
 Words = str | tuple[str, ...] | None
 
@@ -204,6 +205,4 @@ def read_rules() -> BackendRules:
     Raises:
         RecipeError: The file is damaged; the installation is broken.
     """
-    return read_yaml(
-        Path(str(files("nvfp4_serve") / "plan" / "rules.yaml")), BackendRules
-    )
+    return read_yaml(_PATH, BackendRules)
