@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
-from layouts import knowledge, layout, shared_evenly
+from layouts import full_attention, knowledge, layout, shared_evenly
 from nvfp4_serve.checkpoint.shapes import Cut, KvKind, KvLayers, KvShape, Part, Widths
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import DoesNotFitError, UsageError
@@ -154,6 +154,12 @@ def test_experts_are_cut_where_that_was_asked_for() -> None:
     [
         pytest.param(
             ("-tp", "3"), {"attention_heads": 4}, "4 attention heads", id="heads"
+        ),
+        pytest.param(
+            ("-tp", "4"),
+            {"attention_heads": 24, "kv": full_attention(48, 6, 128)},
+            "6 KV heads over 4 GPUs",
+            id="kv-heads",
         ),
         pytest.param(
             ("-tp", "4"),

@@ -74,6 +74,7 @@ def cannot_share(layout: Layout, split: Split) -> tuple[str, ...]:
 
     Source:
         vLLM 0.32.0, config/model.py, verify_with_parallel_config (heads);
+        models/qwen3_moe.py, Qwen3MoeAttention (KV heads);
         layers/mamba/mamba_utils.py, divide (linear attention).
     """
     tensor = split.tensor
@@ -86,6 +87,11 @@ def cannot_share(layout: Layout, split: Split) -> tuple[str, ...]:
         for count in layout.widths.linear_heads
         if count % tensor
     ]
+    faults += [
+        f"{count} KV heads over {tensor} GPUs"
+        for count in _kv_heads(layout)
+        if max(count, tensor) % min(count, tensor)
+    ]
     experts = layout.widths.experts or 0
     if split.experts and 0 < experts < split.sharing_experts:
         faults.append(f"{experts} experts over {split.sharing_experts} GPUs")
@@ -94,6 +100,12 @@ def cannot_share(layout: Layout, split: Split) -> tuple[str, ...]:
         faults.append(f"{layers} layers in {split.pipeline} stages")
     narrow = too_narrow(layout, tensor, experts=split.experts)
     return (*dict.fromkeys(faults), *narrow)
+
+
+def _kv_heads(layout: Layout) -> tuple[int, ...]:
+    """Return the numbers of KV heads that GPUs share, or hold copies of."""
+    groups = layout.kv.groups if layout.kv is not None else ()
+    return tuple(group.heads for group in groups if group.width)
 
 
 def check_wishes(layout: Layout, wishes: Wishes) -> None:

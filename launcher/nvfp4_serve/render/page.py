@@ -1,6 +1,7 @@
 """A Plan as one page of HTML: bars, command, flags and reasons. Nothing is fetched."""
 
 from html import escape
+from itertools import dropwhile
 from typing import Final
 
 from nvfp4_serve.plan.types import Budget, Plan
@@ -18,6 +19,7 @@ pre { padding: 0.8rem; overflow-x: auto; border: 1px solid #8886; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.8rem 0.35rem 0; }
 tr { border-top: 1px solid #8884; }
+figure { margin: 1rem 0; }
 svg { display: block; width: 100%; height: 1.6rem; }
 .weights { fill: #3366aa; background: #3366aa; }
 .engine { fill: #b8860b; background: #b8860b; }
@@ -74,7 +76,7 @@ def render_page(plan: Plan) -> str:
 def _command(plan: Plan) -> str:
     """Return the command without its comments: the table has them."""
     lines = render_shell(plan).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("#"))
+    return "\n".join(dropwhile(lambda line: line.startswith("#"), lines))
 
 
 def _key() -> str:
