@@ -302,8 +302,9 @@ def test_refuses_a_backend_that_cannot_run_the_draft() -> None:
         (),
         ("-sc", '{"method": "mtp", "moe_backend": "flashinfer_trtllm"}'),
         ("--speculative-config.method", "ngram"),
+        ("--speculative-config", '{"model": "/models/a-drafter"}'),
     ],
-    ids=["no-draft", "its-own-backend", "no-layers-of-the-checkpoint"],
+    ids=["no-draft", "its-own-backend", "no-layers", "another-model"],
 )
 def test_a_backend_for_the_model_alone_is_enough_where_the_draft_has_its_own(
     speculative: tuple[str, ...],
@@ -320,11 +321,24 @@ def test_a_draft_that_is_not_quantized_does_not_take_the_models_backend() -> Non
         plan(RTX, "--moe-backend", "marlin", *MTP, draft=plain)
 
 
+def test_a_draft_cannot_follow_what_the_rules_chose_for_experts_of_two_schemes() -> (
+    None
+):
+    both = {"routed_experts": "NVFP4+W4A16_NVFP4"}
+    nemotron = replace(EXPERTS, activation="relu2_no_mul", gated=False)
+    plain = Draft(layers=1, scheme="BF16", method="mtp")
+
+    with pytest.raises(UsageError, match="moe-backend marlin") as caught:
+        plan(B300, *MTP, schemes=both, experts=nemotron, draft=plain)
+
+    assert '"moe_backend": "triton"' in caught.value.fix
+
+
 @pytest.mark.parametrize("capability", [(8, 9), (11, 0)])
 def test_refuses_a_gpu_without_any_attention_for_the_model(
     capability: tuple[int, int],
 ) -> None:
-    with pytest.raises(UsageError, match="no attention backend"):
+    with pytest.raises(UsageError, match="no backend for `deepseek-v4`"):
         plan(machine(*capability), **V4)
 
 

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu
-from nvfp4_serve.plan.asked_backends import AskedBackends, check_asked
+from nvfp4_serve.plan.asked_backends import check_asked, check_draft
+from nvfp4_serve.plan.backend_words import AskedBackends
 from nvfp4_serve.plan.backends import (
     FLAGS,
     Backends,
@@ -77,6 +78,7 @@ def decide_kernels(
     """
     check_asked(layout, target, asked, rules, stock)
     chosen = choose_backends(layout, target, rules)
+    check_draft(layout, target, asked, stock, chosen.moe)
     every = [_At(one, target, asked, stock) for one in situations(layout, target)]
     expected = {name: _told(name, every, chosen) for name in _LOGGED}
     if not asked.is_simple:

@@ -7,11 +7,8 @@ from typing import NamedTuple
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
-from nvfp4_serve.plan.asked_backends import (
-    AskedBackends,
-    check_refused,
-    read_asked_backends,
-)
+from nvfp4_serve.plan.asked_backends import check_refused
+from nvfp4_serve.plan.backend_words import AskedBackends, read_asked_backends
 from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import (

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -133,7 +134,7 @@ def _said(message: str, data: object) -> str:
     """Return msgspec's words, with the value and what is likely meant."""
     message = message.partition(" - at `")[0]
     message = message[0].lower() + message[1:]
-    quote = isinstance(data, int | float) and "`str" in message
+    quote = isinstance(data, int | float) and re.search(r"\bstr\b", message)
     return f"{message}: {_found(data)}" + ("; put it in quotes" if quote else "")
 
 

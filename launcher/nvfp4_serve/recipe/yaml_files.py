@@ -5,7 +5,6 @@ document, and no plain word that YAML 1.1 and YAML 1.2 read differently (``no``,
 ``0o17``, ``12:30``, ``2026-11-21``). Every fault of a file is reported at once.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from nvfp4_serve.errors import RecipeError
+from nvfp4_serve.recipe.plain_words import fault_of_plain, value_of_plain
 from nvfp4_serve.recipe.strict import Path_, faults_of, text_of
 
 T = TypeVar("T")
@@ -20,29 +20,12 @@ T = TypeVar("T")
 #: Bytes. The largest of our files has some tens of KiB.
 _LONGEST: Final = 1 << 20
 _DEEPEST: Final = 24
-_MOST_DIGITS: Final = 20
 _FIX: Final = "Correct these lines; `docs/recipes.md` says how our YAML is written."
 
 _Node = yaml.ScalarEvent | yaml.CollectionStartEvent
 
 #: libyaml's parser where PyYAML was built with it: ten times as fast, the same events.
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-_WORDS: Final = {"true": True, "false": False, "null": None}
-#: Plain words that are something else to one of the two YAMLs. YAML 1.1, the types
-#: bool, null, int, float, timestamp, merge and value; YAML 1.2.2, section 10.3.2.
-_AMBIGUOUS: Final = re.compile(
-    r"""(?ix)
-    | ~ | null | true | false | yes | no | on | off | y | n | << | =
-    | [-+]?\.(?:inf|nan)
-    | [-+]?0[box][0-9a-f_]+
-    | [-+]?[0-9][0-9_]*(?:\.[0-9_]*)?(?:e[-+]?[0-9]+)?
-    | [-+]?\.[0-9][0-9_]*(?:e[-+]?[0-9]+)?
-    | [-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?
-    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\ \t].*)?
-    """
-)
 
 
 class _Refused:
@@ -172,21 +155,6 @@ def _error(label: str, faults: list[tuple[int, str]]) -> RecipeError:
     )
 
 
-def _fault_of_plain(text: str) -> str | None:
-    """Return what is wrong with a plain word that is not one of `_WORDS`."""
-    if not text:
-        return 'nothing stands here; write null, "", {} or []'
-    if _NUMBER.fullmatch(text):
-        long = len(text) > _MOST_DIGITS
-        return f"a number of {len(text)} characters" if long else None
-    if _AMBIGUOUS.fullmatch(text):
-        return (
-            f"`{text}` is not the same to every YAML; put it in quotes, or write "
-            "true, false, null or a plain decimal number"
-        )
-    return None
-
-
 @dataclass(slots=True)
 class _Open:
     """A mapping or list that is being read."""
@@ -247,14 +215,10 @@ class _Builder:
         text: str = event.value
         if event.style:
             return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if fault := _fault_of_plain(text):
+        if fault := fault_of_plain(text):
             self._fault(line, fault)
             return _REFUSED
-        if _NUMBER.fullmatch(text):
-            return float(text) if "." in text else int(text)
-        return text
+        return value_of_plain(text)
 
     def _start(self, value: dict[str, Any] | list[Any], line: int) -> None:
         if len(self._open) >= _DEEPEST:
