@@ -99,6 +99,7 @@ meta:
   hardware: {b300: verified, dgx_spark_gb10: verified}
 model:
   model_id: acme/Tiny-30B
+  min_vllm_version: 0.31.0
   base_args: ["--kv-cache-dtype", "fp8", "--block-size", "64"]
   base_env: {VLLM_ALLOW_LONG_MAX_MODEL_LEN: "1"}
 features:

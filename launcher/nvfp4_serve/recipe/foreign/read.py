@@ -274,6 +274,7 @@ def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
             words=(),
             image=redact(launch.image, secrets) if launch.image else None,
             revision=launch.revision,
+            least_vllm=launch.least_vllm,
             machine=launch.machine,
         ),
     )
