@@ -16,7 +16,7 @@ model: acme/Tiny-30B-NVFP4
 model_revision: 0123456789abcdef0123456789abcdef01234567
 runtime: vllm
 min_nodes: 2
-container: ghcr.io/acme/dgx-vllm:20260601@sha256:{digest}
+container: registry.example/acme/dgx-vllm:20260601@sha256:{digest}
 metadata:
   description: a small one
 defaults:
