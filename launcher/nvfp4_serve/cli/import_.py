@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from nvfp4_serve.cli.options import facts_option
 from nvfp4_serve.errors import ExitCode, HostError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import read_facts
@@ -49,7 +48,12 @@ _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 @click.option(
     "--nodes", type=click.IntRange(min=1), help="Machines that work together."
 )
-@facts_option
+# Not `options.facts_option`: that module brings all that makes a plan.
+@click.option(
+    "--facts",
+    type=click.Path(path_type=Path),
+    help="The machine that it is wanted for, as this file describes it.",
+)
 @click.pass_context
 def import_(context: click.Context, /, **_: object) -> None:
     """Read the recipe of another tool, and say what is wrong with it.

@@ -16,7 +16,7 @@ model: acme/Tiny-30B-NVFP4
 model_revision: 0123456789abcdef0123456789abcdef01234567
 runtime: vllm
 min_nodes: 2
-container: ghcr.io/acme/dgx-vllm:20260601@sha256:{digest}
+container: registry.example/acme/dgx-vllm:20260601@sha256:{digest}
 metadata:
   description: a small one
 defaults:
@@ -99,6 +99,7 @@ meta:
   hardware: {b300: verified, dgx_spark_gb10: verified}
 model:
   model_id: acme/Tiny-30B
+  min_vllm_version: 0.31.0
   base_args: ["--kv-cache-dtype", "fp8", "--block-size", "64"]
   base_env: {VLLM_ALLOW_LONG_MAX_MODEL_LEN: "1"}
 features:

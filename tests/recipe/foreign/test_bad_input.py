@@ -245,6 +245,13 @@ def test_whatever_stands_in_a_recipe_it_is_read_or_refused(text: str) -> None:
     assert True in results
 
 
+def test_a_text_that_is_no_yaml_is_told_what_it_could_have_been() -> None:
+    with pytest.raises(RecipeError, match="no YAML") as caught:
+        read("# About\n\nSome words: [here\n")
+
+    assert len(caught.value.evidence) == 1 + len(Form)
+
+
 @pytest.mark.parametrize(
     "text",
     [

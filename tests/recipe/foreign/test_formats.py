@@ -178,7 +178,7 @@ def test_the_command_of_a_service_may_be_written_in_any_way(command: str) -> Non
 
 def test_an_entrypoint_stands_in_front_of_the_command() -> None:
     imported = read(
-        "services:\n  a:\n    image: nvcr.io/x/vllm:1\n    entrypoint: [vllm, serve]\n"
+        "services:\n  a:\n    image: registry.example/x/vllm:1\n    entrypoint: [vllm, serve]\n"
         "    command: [acme/T-NVFP4, --seed, '7']\n    environment: [A_B=1, C_D]\n"
     )
 
@@ -248,6 +248,27 @@ def test_machines_that_the_file_itself_finds_too_small_are_told() -> None:
     assert "needs 300 GB" in only(two, "memory-too-small").message
     assert not found(three, "memory-too-small")
     assert arguments(three)["--tensor-parallel-size"] == "3"
+
+
+def test_a_newer_vllm_is_a_condition_and_told() -> None:
+    b300 = Machine("b300", "10.3", 8)
+    newer = VLLM_RECIPES.replace("0.31.0", "0.34.0")
+
+    assert not found(read(VLLM_RECIPES, machine=b300), "newer-vllm-needed")
+    imported = read(newer, machine=b300)
+    assert "0.34.0" in only(imported, "newer-vllm-needed").message
+    assert recipe_data(imported)["variants"][0]["when"]["vllm"] == ">=0.34.0"
+
+
+def test_the_variables_of_a_feature_are_taken_and_unknown_keys_are_told() -> None:
+    text = VLLM_RECIPES.replace(
+        "  tool_calling:\n", '  tool_calling:\n    env: {A_B: "1"}\n'
+    ).replace("  base_args", "  frontend: rust\n  base_args")
+
+    imported = read(text, machine=Machine("b300", "10.3", 8))
+
+    assert environment(imported)["A_B"] == "1"
+    assert "model.frontend" in only(imported, "keys-not-read").message
 
 
 def test_flags_of_a_family_are_told_where_they_reach_another_kind_of_gpu() -> None:

@@ -2,9 +2,19 @@
 
 import enum
 import re
+from typing import Final
 
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml
+
+#: What a text needs, to be taken for a format.
+LACKING: Final = (
+    "sparkrun needs `model`, and `runtime`, `defaults` or `command`",
+    "eugr needs `recipe_version: 1`, `container` and `command`",
+    "vllm-recipes needs `meta` and `variants`; or JSON with `argv`",
+    "compose needs `services`",
+    "command needs a line with `vllm serve` or `docker run`",
+)
 
 
 class Form(enum.StrEnum):
@@ -47,16 +57,9 @@ def form_of(source: ForeignYaml, label: str) -> Form:
         return Form.EUGR
     if "model" in keys and keys & {"runtime", "recipe_version", "defaults", "command"}:
         return Form.SPARKRUN
-    wanted = (
-        ("sparkrun", "`model`, and `runtime`, `defaults` or `command`"),
-        ("eugr", "`recipe_version: 1`, `container` and `command`"),
-        ("vllm-recipes", "`meta` and `variants`; or JSON with `argv`"),
-        ("compose", "`services`"),
-        ("command", "a line with `vllm serve` or `docker run`"),
-    )
     found = ", ".join(sorted(map(str, keys))[:12]) or "no mapping"
     raise RecipeError(
         f"{label} is none of the formats that are read; it has {found}.",
-        evidence=tuple(f"{name} needs {what}" for name, what in wanted),
+        evidence=LACKING,
         fix="Say which it is with `--format`.",
     )

@@ -80,7 +80,7 @@ def _variant(imported: Imported) -> dict[str, Any]:
     ]
     variant: dict[str, Any] = {
         "id": _variant_id(machine),
-        "when": _when(machine),
+        "when": _when(machine, imported.launch.least_vllm),
         "args": {
             item.name: _row(_value(item.value), imported, item)
             for item in imported.arguments
@@ -126,12 +126,14 @@ def machine_of(imported: Imported) -> Machine:
     return Machine(machine.name, machine.compute_capability, per_node, machine.nodes)
 
 
-def _when(machine: Machine) -> dict[str, Any]:
+def _when(machine: Machine, least_vllm: str | None) -> dict[str, Any]:
     when: dict[str, Any] = {}
     if machine.compute_capability is not None:
         when["compute_capability"] = [machine.compute_capability]
     when["gpus"] = f">={machine.gpus}"
     when["nodes"] = machine.nodes
+    if least_vllm is not None:
+        when["vllm"] = f">={least_vllm}"
     return when
 
 

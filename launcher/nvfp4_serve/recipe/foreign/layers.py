@@ -93,6 +93,7 @@ def settings_of(source: ForeignYaml, choice: Choice) -> tuple[Setting, ...]:
         (*strategy, "env"),
         (*strategy, "extra_env"),
         *((*path, "extra_env") for path in _overrides(source.data, choice)),
+        *((*path[:-1], "env") for path in _features(source.data, choice)),
     ):
         _take(source, path, found)
     return tuple(found.values())

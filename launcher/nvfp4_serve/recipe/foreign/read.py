@@ -5,7 +5,6 @@ Nothing of the text is run. Nothing that looks like a secret leaves this module.
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,7 +14,6 @@ from nvfp4_serve.recipe.foreign.arguments import (
     Argument,
     Arguments,
     read_arguments,
-    value_words,
 )
 from nvfp4_serve.recipe.foreign.check_around import (
     check_environment,
@@ -26,7 +24,7 @@ from nvfp4_serve.recipe.foreign.check_flags import check_flags
 from nvfp4_serve.recipe.foreign.command import read_command
 from nvfp4_serve.recipe.foreign.compose import read_compose
 from nvfp4_serve.recipe.foreign.dangers import About
-from nvfp4_serve.recipe.foreign.detect import Form, form_of, looks_like_command
+from nvfp4_serve.recipe.foreign.detect import LACKING, Form, form_of, looks_like_command
 from nvfp4_serve.recipe.foreign.document import Imported
 from nvfp4_serve.recipe.foreign.eugr import read_eugr
 from nvfp4_serve.recipe.foreign.flags import Flags
@@ -35,15 +33,10 @@ from nvfp4_serve.recipe.foreign.rendered import (
     read_rendered,
     words_launch,
 )
-from nvfp4_serve.recipe.foreign.secrets import (
-    hidden,
-    holds_secret,
-    is_secret_name,
-    redact,
-    secrets_in,
-)
+from nvfp4_serve.recipe.foreign.secrets import redact, secrets_in
 from nvfp4_serve.recipe.foreign.sparkrun import read_sparkrun
-from nvfp4_serve.recipe.foreign.types import Launch, Machine, Setting, warning
+from nvfp4_serve.recipe.foreign.types import Launch, Machine
+from nvfp4_serve.recipe.foreign.unsaid import told_secrets, without_secrets
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked, read_vllm_recipes
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml, parse_foreign
 
@@ -87,7 +80,7 @@ def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Import
     try:
         form, launch = _launch(text, label, wanted)
         arguments = read_arguments(launch.words, flags)
-        secrets |= _told_secrets(launch, arguments)
+        secrets |= told_secrets(launch, arguments)
         imported = _imported(form, launch, label, (arguments, wanted, flags))
     except RecipeError as error:
         raise RecipeError(
@@ -95,7 +88,7 @@ def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Import
             evidence=tuple(redact(line, secrets) for line in error.evidence),
             fix=redact(error.fix, secrets),
         ) from None
-    return _without_secrets(imported, secrets)
+    return _sorted(without_secrets(imported, secrets))
 
 
 def _decoded(raw: bytes, label: str) -> str:
@@ -129,11 +122,22 @@ def _launch(text: str, label: str, wanted: Wanted) -> tuple[Form, Launch]:
     is_command = wanted.form is None and looks_like_command(text)
     if wanted.form is Form.COMMAND or is_command:
         return Form.COMMAND, _command(text, label, machine)
-    source = parse_foreign(text, label)
+    source = _yaml(text, label, wanted)
     form = wanted.form or form_of(source, label)
     if not isinstance(source.data, dict):
         raise RecipeError(f"{label} is no mapping.", fix=f"Give a {form} file.")
     return form, _of_yaml(form, source, label, wanted)
+
+
+def _yaml(text: str, label: str, wanted: Wanted) -> ForeignYaml:
+    try:
+        return parse_foreign(text, label)
+    except RecipeError as error:
+        if wanted.form is not None:
+            raise
+        raise RecipeError(
+            error.problem, evidence=(*error.evidence, *LACKING), fix=error.fix
+        ) from error
 
 
 def _of_yaml(form: Form, source: ForeignYaml, label: str, wanted: Wanted) -> Launch:
@@ -158,15 +162,6 @@ def _json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _told_secrets(launch: Launch, arguments: Arguments) -> frozenset[str]:
-    """Return what the names say is secret, whatever it looks like in the text."""
-    values = [s.value for s in launch.environment if is_secret_name(s.name)]
-    for argument in arguments.given:
-        if is_secret_name(argument.name):
-            values += value_words(argument.value)
-    return hidden(values)
 
 
 def _imported(
@@ -238,54 +233,9 @@ def _is_nvfp4(model: str, arguments: Arguments) -> bool:
     return "fp4" in model.lower() or "fp4" in told or told == "modelopt_mixed"
 
 
-def _without_secrets(imported: Imported, secrets: frozenset[str]) -> Imported:
-    """Return ``imported`` without a secret, and without the raw text.
-
-    A flag or variable that repeats one is left out and told, not changed in silence.
-    """
-    told = [
-        *((a.name, a.line) for a in imported.arguments if _repeats(a, secrets)),
-        *((s.name, s.line) for s in imported.environment if _repeats(s, secrets)),
-    ]
-    found = [
-        warning(
-            "secret-in-text",
-            f"{imported.label}:{line}: the value of `{name}` repeats a secret of the "
-            "text; it is neither shown nor kept.",
-            "Take the secret out of the text, and import it again.",
-        )
-        for name, line in told
-    ]
-    findings = [
-        replace(
-            finding,
-            message=redact(finding.message, secrets),
-            fix=redact(finding.fix, secrets),
-        )
-        for finding in imported.findings
-    ]
-    launch = imported.launch
-    return replace(
-        imported,
-        arguments=tuple(a for a in imported.arguments if not _repeats(a, secrets)),
-        environment=tuple(s for s in imported.environment if not _repeats(s, secrets)),
-        findings=_sorted((*found, *findings)),
-        launch=Launch(
-            words=(),
-            image=redact(launch.image, secrets) if launch.image else None,
-            revision=launch.revision,
-            machine=launch.machine,
-        ),
-    )
-
-
-def _repeats(item: Argument | Setting, secrets: frozenset[str]) -> bool:
-    text = item.value if isinstance(item, Setting) else item.shown
-    return holds_secret(text, secrets)
-
-
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+def _sorted(imported: Imported) -> Imported:
+    by_severity = sorted(imported.findings, key=lambda found: _ORDER[found.severity])
+    return replace(imported, findings=tuple(by_severity))
 
 
 def worst(findings: tuple[Finding, ...]) -> Severity | None:

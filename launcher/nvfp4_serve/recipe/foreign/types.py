@@ -44,6 +44,7 @@ class Launch:
         model: Where the text names the model outside of the command.
         revision: Where the text names it outside of the command.
         named: What the text calls itself.
+        least_vllm: The oldest vLLM that it is for, ``0.33.0``.
         is_published: It runs in a network of its own; what is published decides who
             can reach it, not the address that it binds.
     """
@@ -56,6 +57,7 @@ class Launch:
     model: str | None = None
     revision: str | None = None
     named: str | None = None
+    least_vllm: str | None = None
     is_published: bool = False
     machine: Machine = field(default_factory=Machine)
     findings: tuple[Finding, ...] = ()

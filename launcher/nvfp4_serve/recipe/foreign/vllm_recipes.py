@@ -10,12 +10,11 @@ Source:
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nvfp4_serve.errors import RecipeError
-from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.foreign.doubts import doubts, least_vllm
 from nvfp4_serve.recipe.foreign.hardware import PROFILES, Profile
 from nvfp4_serve.recipe.foreign.layers import (
     Choice,
@@ -24,7 +23,7 @@ from nvfp4_serve.recipe.foreign.layers import (
     launch_words,
     settings_of,
 )
-from nvfp4_serve.recipe.foreign.types import Launch, Machine, info, warning
+from nvfp4_serve.recipe.foreign.types import Launch, Machine, info
 from nvfp4_serve.recipe.yaml_foreign import ForeignYaml
 
 _MULTI: Final = ("multi_node_tp", "multi_node_dep", "multi_node_tep")
@@ -62,6 +61,7 @@ def read_vllm_recipes(
         model=str(_model(data, variant)),
         named=f"{variant}, {choice.strategy}, {profile.name}",
         machine=replace(profile.machine, nodes=choice.nodes),
+        least_vllm=least_vllm(data, variant),
         findings=(
             info(
                 "variant-chosen",
@@ -69,8 +69,7 @@ def read_vllm_recipes(
                 f"{choice.strategy}, {choice.nodes} node(s).",
                 "`--variant`, `--gpu` and `--strategy` name another.",
             ),
-            *_family(source, label, choice),
-            *_memory(source, label, choice),
+            *doubts(source, label, choice),
         ),
     )
 
@@ -218,41 +217,3 @@ def _image(data: dict[str, Any], choice: Choice) -> str:
             return nvidia
     is_nightly = below(data, "model", "nightly_required") is True
     return f"vllm/vllm-openai:{'nightly' if is_nightly else 'latest'}"
-
-
-def _memory(source: ForeignYaml, label: str, choice: Choice) -> Iterator[Finding]:
-    """Say where the file itself wants more memory than the machines have."""
-    path = ("variants", choice.variant, "vram_minimum_gb")
-    needed = below(source.data, *path)
-    has = choice.profile.memory * choice.nodes
-    if isinstance(needed, int | float) and needed > has:
-        yield warning(
-            "memory-too-small",
-            f"{label}:{source.line(*path)}: the variant needs {needed:g} GB, and "
-            f"{choice.nodes} `{choice.profile.name}` have {has} GB.",
-            "Name more machines with `--nodes`, or another variant.",
-        )
-
-
-def _family(source: ForeignYaml, label: str, choice: Choice) -> Iterator[Finding]:
-    """Say where flags of a whole family reach a GPU of another kind."""
-    if not choice.profile.compute_capability.startswith("12."):
-        return
-    blocks = ("hardware_overrides", choice.profile.generation)
-    paths: tuple[tuple[str, ...], ...] = (
-        blocks,
-        ("variants", choice.variant, *blocks),
-        ("strategy_overrides", choice.strategy, *blocks),
-    )
-    for path in paths:
-        block = below(source.data, *path)
-        words = below(block, "extra_args") if block else None
-        if isinstance(words, list) and words:
-            yield warning(
-                "family-is-no-gpu",
-                f"{label}:{source.line(*path)}: these flags are for every "
-                f"`{choice.profile.generation}` GPU, the datacentre's and this one "
-                f"alike: {' '.join(map(str, words))}.",
-                "Hold each against the compute capability; 10.x and 12.x have "
-                "different kernels.",
-            )
