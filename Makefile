@@ -61,6 +61,10 @@ requirements: setup ## pin the packages of every environment, with hashes
 	  $(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) \
 	  requirements/engine-cpu.in -o requirements/engine-cpu.txt
 	$(BIN)/uv pip compile $(COMPILE) requirements/engine-cuda.in -o requirements/engine-cuda.txt
+	for list in launcher image-cpu; do $(BIN)/uv pip compile $(COMPILE) \
+	  --constraint requirements/dev.txt requirements/$$list.in -o requirements/$$list.txt; done
+	$(BIN)/uv pip compile $(COMPILE) --no-deps requirements/image-b12x.in \
+	  -o requirements/image-b12x.txt
 
 example: setup ## make the example again, with real ModelOpt; five minutes
 	"$$($(BIN)/python tests/twins/environments.py quantizer)" examples/make_sonnet.py
@@ -76,7 +80,16 @@ twins: setup engine ## every layout in published vLLM and in ours; writes docs/l
 	cd tests && ../$(BIN)/python -m twins.matrix
 	$(BIN)/python docs/make_layouts.py
 
+pins: setup ## ask the registries for the digests that the images are built from
+	$(BIN)/python images/pins.py resolve
+
+wheel: setup ## the launcher's wheel, alone in build/wheel
+	$(BIN)/python -c 'import sys; sys.path.insert(0, "images"); import build; build.make_wheel()'
+
+images: setup engine ## build every image that can be built here (TARGETS="cpu base")
+	cd tests && PYTHONPATH=../images ../$(BIN)/python -m image_builds $(TARGETS)
+
 bench: setup engine ## measure against named rivals; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-.PHONY: requirements help setup check fmt engine test test-engine demo example docs patches twins bench
+.PHONY: requirements help setup check fmt engine test test-engine demo example docs patches twins pins wheel images bench

@@ -60,7 +60,12 @@ _ARGUMENTS = (
     click.argument("vllm_flags", nargs=-1, type=click.UNPROCESSED),
     click.option("--revision", help="Branch, tag or commit of a Hub checkpoint."),
     click.option(
-        "--host", default="127.0.0.1", show_default=True, help="Address to bind."
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        envvar="NVFP4_SERVE_HOST",
+        show_envvar=True,
+        help="Address to bind.",
     ),
     click.option(
         "--port", type=click.IntRange(1, 65535), default=8000, show_default=True

@@ -1,5 +1,6 @@
 """`nvfp4-serve serve`: from a checkpoint to an engine whose answers are right."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,17 @@ from nvfp4_serve.host import detect_host, read_facts
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.ready.canary import read_canary
+from nvfp4_serve.resources import data_folder
 from nvfp4_serve.runtime.engine import find_engine, install_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec, flavour_of
+from nvfp4_serve.runtime.image import (
+    ImageEngine,
+    check_machine,
+    image_command,
+    image_environment,
+    read_image,
+    verify_image,
+)
 from nvfp4_serve.runtime.local import LocalRuntime
 from nvfp4_serve.runtime.types import Engine, EngineSpec, Runtime
 from nvfp4_serve.units import format_bytes
@@ -82,6 +92,9 @@ def serve(
             if runtime == "docker":
                 container.check_words(wanted.request.extra)
             host = detect_host() if facts is None else read_facts(facts)
+            around = read_image()
+            if around:
+                check_machine(around, host)
             plan = plan_for(wanted, host)
             canary = _read_canary(plan)
             if dry_run:
@@ -93,7 +106,7 @@ def serve(
             if runtime == "docker":
                 plan, runs = container.prepare(plan, host, str(image))
             else:
-                runs = _local(plan, yes=yes)
+                runs = _runtime_for(plan, around, yes=yes)
         job = Job(plan, canary, detach=detach, seconds=ready_timeout)
         serve_plan(job, runs, signals)
 
@@ -121,13 +134,6 @@ def _check_options(runtime: str, image: str | None, *, dry_run: bool) -> None:
         )
 
 
-def _local(plan: Plan, *, yes: bool) -> LocalRuntime:
-    """Return what runs ``plan`` in the managed engine of this machine."""
-    engine = _engine_for(plan, yes=yes)
-    command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
-    return LocalRuntime(command, say, engine=engine.id)
-
-
 def _refuse_out_of_reach(flags: tuple[str, ...]) -> None:
     """Raise where the engine would not answer plain HTTP on its port."""
     names = {flag_name(word) for word in flags}
@@ -143,6 +149,17 @@ def _read_canary(plan: Plan) -> tuple[tuple[str, str], ...]:
     """Read the canary before the engine starts: a bad one need not cost a minute."""
     path = plan.expect.canary
     return read_canary(Path(path)) if path and Path(path).exists() else ()
+
+
+def _runtime_for(plan: Plan, image: ImageEngine | None, *, yes: bool) -> LocalRuntime:
+    """Return what starts the engine of this image, or the managed one."""
+    if image:
+        verify_image(image, data_folder("patches") / "series.py")
+        given = image_environment(image, os.environ)
+        return LocalRuntime(image_command(image), say, given=given)
+    engine = _engine_for(plan, yes=yes)
+    command = (str(engine.python), "-I", "-m", "nvfp4_serve_engine", "serve")
+    return LocalRuntime(command, say, engine=engine.id)
 
 
 def _engine_for(plan: Plan, *, yes: bool) -> Engine:

@@ -47,6 +47,7 @@ class LocalRuntime:
     Attributes:
         command: What runs vLLM; a plan's ``argv`` follows it.
         engine: Id of the managed engine that ``command`` runs, None for another.
+        given: Variables that the engine gets, before the plan's own.
         grace: Seconds that an engine may take to stop by itself.
         orphan_grace: Seconds for what is left when its first process has ended.
     """
@@ -57,11 +58,13 @@ class LocalRuntime:
         say: Say,
         *,
         engine: str | None = None,
+        given: tuple[tuple[str, str], ...] = (),
         grace: float = 30.0,
         orphan_grace: float = 2.0,
     ) -> None:
         self.command = command
         self.engine = engine
+        self.given = given
         self.grace = grace
         self.orphan_grace = orphan_grace
         self._say = say
@@ -128,7 +131,9 @@ class LocalRuntime:
             try:
                 child = subprocess.Popen(  # noqa: S603 - an argument list, no shell
                     [*self.command, *plan.argv],
-                    env=engine_environment(plan, os.environ, detached=detached),
+                    env=engine_environment(
+                        plan, os.environ, detached=detached, given=self.given
+                    ),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -171,12 +176,23 @@ class LocalRuntime:
 
 
 def engine_environment(
-    plan: Plan, ours: Mapping[str, str], *, detached: bool
+    plan: Plan,
+    ours: Mapping[str, str],
+    *,
+    detached: bool,
+    given: tuple[tuple[str, str], ...] = (),
 ) -> dict[str, str]:
-    """Return the engine's whole environment: what it needs of ours, then the plan's."""
+    """Return the engine's whole environment: what it needs of ours, then the plan's.
+
+    Args:
+        plan: Whose engine it is.
+        ours: This process's environment.
+        detached: The engine may outlive this process.
+        given: Variables that the engine's own place gives it.
+    """
     passed = {name: ours[name] for name in _PASSED_ON if name in ours}
     tied = {} if detached else {_DIE_WITH_PARENT: str(os.getpid())}
-    return passed | {"PYTHONUNBUFFERED": "1"} | dict(plan.env) | tied
+    return passed | dict(given) | {"PYTHONUNBUFFERED": "1"} | dict(plan.env) | tied
 
 
 def _describe(

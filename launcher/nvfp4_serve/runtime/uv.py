@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import uv
-
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.runtime.children import end_with_parent
 from nvfp4_serve.runtime.pip_settings import read_pip_settings
@@ -79,6 +77,9 @@ def run_uv(
     Raises:
         EngineError: uv failed.
     """
+    # Container images hold their engine already, and no uv: 60 MB.
+    import uv
+
     command = [uv.find_uv_bin(), *arguments]
     status, words = _run(command, folder, _environment())
     if status:
