@@ -28,6 +28,7 @@ class Launcher:
     home: Path
     client: Any
     port: int = field(default_factory=free_port)
+    model: str = "sonnet-18-nvfp4"
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -44,7 +45,7 @@ class Launcher:
 
     @property
     def name(self) -> str:
-        return f"nvfp4-serve-sonnet-18-nvfp4-{self.port}"
+        return f"nvfp4-serve-{self.model}-{self.port}"
 
     def words(self, *words: str, image: str = RIGHT) -> list[str]:
         given = ("--runtime", "docker", "--image", image, "--port", str(self.port))

@@ -31,9 +31,7 @@ def main(arguments: list[str]) -> int:
         if "digest" not in pins[name]
     }
     for name, image in stand_ins.items():
-        sys.stderr.write(
-            f"{name} is not resolved (`make pins`); taking `{image}`, which is not it\n"
-        )
+        _say(f"{name} is not resolved (`make pins`); `{image}` takes its place")
     with docker_session.session(os.environ.get("DOCKER_HOST")) as docker:
         try:
             docker_session.build_images(docker, targets, stand_ins=stand_ins)

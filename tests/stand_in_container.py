@@ -33,8 +33,9 @@ def main() -> None:
     parser.add_argument("--served-model-name")
     given, _ = parser.parse_known_args()
     behaviour = frozenset(given.behaviour.split(","))
-    canary = json.loads((given.model / "canary.json").read_text())
-    stand_in_engine.TEXTS = [f"{prompt}{text}" for prompt, text in canary.items()]
+    if given.model.is_dir():
+        canary = json.loads((given.model / "canary.json").read_text())
+        stand_in_engine.TEXTS = [f"{prompt}{text}" for prompt, text in canary.items()]
     if "silent-kernels" not in behaviour:
         said = _SAID_ON_GPU if "gpu-kernels" in behaviour else _SAID
         sys.stdout.writelines(

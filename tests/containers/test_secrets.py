@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from container_images import make_image
-from container_runs import Launcher
+from container_runs import EXAMPLE, Launcher
+from hub_server import running_hub
 from nvfp4_serve.errors import ExitCode
 
 KEY = "sesame-open-4711"
@@ -61,6 +62,27 @@ def test_a_token_is_not_given_to_an_engine_that_downloads_nothing(
         files = chatty.inside("ls /run/nvfp4-serve")
 
     assert files.split() == ["VLLM_API_KEY"]
+
+
+def test_a_token_for_a_download_is_a_file_and_nothing_else(chatty: Launcher) -> None:
+    with running_hub() as hub:
+        hub.models["me/sonnet"] = EXAMPLE
+        chatty.variables["HF_ENDPOINT"] = hub.url
+        words = chatty.words("--detach", image="stand-in:chatty")
+        words[1] = "me/sonnet"
+        done = chatty.run(*words)
+    assert done.returncode == ExitCode.OK, done.stderr
+    chatty.model = "me-sonnet"
+    inspected = json.dumps(chatty.inspect())
+    mode = chatty.inside("stat -c '%a %u' /run/nvfp4-serve/HF_TOKEN").strip()
+    token = chatty.inside("cat $HF_TOKEN_PATH").strip()
+    downloads = chatty.inside("touch $HF_HUB_CACHE/x && echo yes").strip()
+    log = chatty.run("logs").stdout
+    chatty.run("stop")
+
+    assert (token, mode, downloads) == (TOKEN, "400 2000", "yes")
+    assert TOKEN not in inspected + log + done.stdout + done.stderr + chatty.state()
+    assert TOKEN not in _command_lines()
 
 
 def test_a_key_is_made_and_printed_once_where_others_may_connect(

@@ -10,9 +10,27 @@ from typing import Any
 
 import pytest
 
-from container_images import make_image
-from container_runs import EXAMPLE, Launcher
+from container_images import make_base, make_image
+from container_runs import EXAMPLE, RIGHT, Launcher, connect
+from docker_engine import running_engine
 from nvfp4_serve.errors import ExitCode
+
+#: A runtime that quietly sets limits lower than it is asked.
+_CLIP = f"""\
+#!{sys.executable} -IS
+import json, os, sys
+words = sys.argv[1:]
+if "create" in words or "run" in words:
+    folder = words[words.index("--bundle") + 1] if "--bundle" in words else "."
+    path = os.path.join(folder, "config.json")
+    config = json.load(open(path))
+    most = {{"RLIMIT_NOFILE": 1024, "RLIMIT_MEMLOCK": 65536}}
+    for limit in config["process"].get("rlimits") or []:
+        if limit["type"] in most:
+            limit["soft"] = limit["hard"] = most[limit["type"]]
+    json.dump(config, open(path, "w"))
+os.execvp("runc", ["runc", *words])
+"""
 
 
 def test_a_checkpoint_is_served_listed_and_stopped(launcher: Launcher) -> None:
@@ -127,6 +145,26 @@ def test_a_resource_limit_that_the_engine_cannot_set_is_left_out_and_said(
     for name in ("memlock", "nofile"):
         is_said = f"cannot set {name}; starting without" in done.stderr
         assert is_said == (name not in asked)
+
+
+def test_a_limit_that_the_engine_quietly_sets_lower_is_said(tmp_path: Path) -> None:
+    clip = tmp_path / "runc-clip"
+    clip.write_text(_CLIP)
+    clip.chmod(0o755)
+    settings: dict[str, Any] = {
+        "default-runtime": "clip",
+        "runtimes": {"clip": {"path": str(clip)}},
+    }
+    with running_engine(**settings) as address:
+        client = connect(address)
+        make_base(client)
+        make_image(client, RIGHT, "right")
+        done = Launcher(address, tmp_path, client).serve("--detach")
+        client.close()
+
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert "set nofile to 1024, not 1048576" in done.stderr
+    assert "set memlock to 65536, not no limit" in done.stderr
 
 
 def test_it_is_started_again_only_once_it_was_right(launcher: Launcher) -> None:

@@ -1,10 +1,7 @@
 """The engine's socket: a real Unix socket, with answers of real engines behind it."""
 
-import contextlib
 import http.server
-import json
 import os
-import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,51 +11,10 @@ from typing import Any
 import pytest
 
 from hosts import gpu
+from imitated_engine import engine, handler, recorded
 from nvfp4_serve.host.containers import is_remote, read_container
 from nvfp4_serve.host.engine_http import EngineSilentError
 from nvfp4_serve.host.types import Attach, Container
-
-ENGINES = Path(__file__).parents[1] / "data/hosts/engines"
-
-
-class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-
-
-def handler(
-    answers: dict[str, Any], status: int = 200
-) -> type[http.server.BaseHTTPRequestHandler]:
-    """Return what answers ``GET``; bytes are sent as they are."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = answers[self.path]
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
-
-
-@contextlib.contextmanager
-def engine(path: Path, answers: dict[str, Any], status: int = 200) -> Iterator[None]:
-    """Answer ``GET`` on the Unix socket ``path``."""
-    with _UnixServer(str(path), handler(answers, status)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-def recorded(name: str) -> dict[str, Any]:
-    data = json.loads((ENGINES / f"{name}.json").read_text())
-    return {"/version": data["version"], "/info": data["info"]}
 
 
 def ask(root: Path, **environ: str) -> Container:

@@ -1,5 +1,6 @@
 """The key that requests must show. Reads and sets VLLM_API_KEY of this process."""
 
+import ipaddress
 import os
 import secrets
 from typing import Final
@@ -8,7 +9,6 @@ from nvfp4_serve.cli.say import say
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.runtime.port import split_bind
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _NAME: Final = "VLLM_API_KEY"
 
 
@@ -21,6 +21,13 @@ def given_key(plan: Plan) -> str | None:
     return os.environ.get(_NAME)
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def guard(plan: Plan) -> None:
     """Make a key where others may connect and none was given; print it, once.
 
@@ -30,7 +37,7 @@ def guard(plan: Plan) -> None:
     It goes to the engine through the environment of this process, as one that the user
     gave would. A VLLM_API_KEY that is set and empty says that none is wanted.
     """
-    if split_bind(plan.bind)[0] in _LOOPBACK or given_key(plan):
+    if _is_loopback(split_bind(plan.bind)[0]) or given_key(plan):
         return
     if _NAME in os.environ:
         say(f"warning: {plan.bind} can be reached by others, and no key is wanted")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, UsageError
+from nvfp4_serve.host.attach import is_too_old
 from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.containers import read_container
 from nvfp4_serve.host.types import Container, Host
@@ -21,8 +22,9 @@ from nvfp4_serve.runtime.container_body import (
     labels_of,
 )
 from nvfp4_serve.runtime.container_failures import gone_error
+from nvfp4_serve.runtime.container_start import container_name
 from nvfp4_serve.runtime.containers import EngineGoneError, Image
-from nvfp4_serve.runtime.docker_run import DockerRuntime, container_name
+from nvfp4_serve.runtime.docker_run import DockerRuntime
 from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
 from nvfp4_serve.runtime.image_command import image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
@@ -78,6 +80,12 @@ def find_engine(host: Host) -> Container:
             fix=found.fix
             or "Install Docker or Podman 5.4, or use `--runtime local`, which needs "
             "neither.",
+        )
+    if is_too_old(found.engine, found.version):
+        raise EngineError(
+            f"Podman {found.version} at {found.address} is too old: its socket drops "
+            "requests for GPUs, and more, without a word.",
+            fix="Use Podman 5.4 or newer, or Docker; or `--runtime local`.",
         )
     if found.remote:
         raise EngineError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvfp4_serve.cli.say import say
-from nvfp4_serve.errors import EngineError
+from nvfp4_serve.errors import EngineError, HostError
 from nvfp4_serve.host.containers import engine_address
 from nvfp4_serve.runtime.types import Instance
 
@@ -44,7 +44,11 @@ def stop(instance: Instance, hurry: Callable[[], bool]) -> None:
 
     # What is killed while it holds the GPU of such a machine can take the machine with
     # it, whichever engine it is.
-    may_kill = not any(gpu.integrated for gpu in detect_host().gpus)
+    try:
+        may_kill = not any(gpu.integrated for gpu in detect_host().gpus)
+    except HostError:
+        # It cannot be known, and what runs must be stopped all the same.
+        may_kill = False
     DockerRuntime(_connect(_address()), say, may_kill=may_kill).stop(
         instance, hurry=hurry
     )

@@ -86,8 +86,13 @@ def choose_attach(
     return Attach.NONE, f"no runtime `nvidia`, {_no_cdi(answers, devices)}"
 
 
+def is_too_old(engine: str | None, version: str | None) -> bool:
+    """Say whether an engine's socket cannot be trusted to do what it is asked."""
+    return engine == "podman" and _release(version) < _PODMAN_CDI
+
+
 def _podman(answers: Answers, devices: tuple[str, ...]) -> tuple[Attach, str]:
-    if _release(answers.version) < _PODMAN_CDI:
+    if is_too_old(answers.engine, answers.version):
         return (
             Attach.NONE,
             (

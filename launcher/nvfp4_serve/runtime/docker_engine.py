@@ -24,6 +24,8 @@ from nvfp4_serve.runtime.containers import (
 #: Seconds for one answer. Making a container from an image of 20 GiB can take some on
 #: a slow disk; a start with GPUs takes seconds.
 _TIMEOUT: Final = 120
+#: Seconds in which an engine that fetches may say nothing: it unpacks layers of 10 GiB.
+_UNPACKING: Final = 1800
 
 
 class DockerEngine:
@@ -55,7 +57,12 @@ class DockerEngine:
         # The API takes a digest where it takes a tag.
         tag = ref.removeprefix(name)[1:] or "latest"
         with _translated():
-            for event in self._api.pull(name, tag=tag, stream=True, decode=True):
+            patient: Any = docker.APIClient(
+                base_url=self.address,
+                version=self._api.api_version,
+                timeout=_UNPACKING,
+            )
+            for event in patient.pull(name, tag=tag, stream=True, decode=True):
                 if text := event.get("error"):
                     raise EngineRefusedError(0, str(text))
                 yield event

@@ -1,40 +1,22 @@
 """Runs an engine in a container of Docker or Podman, and leaves none behind."""
 
-import datetime as dt
-import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.plan.types import Plan
 from nvfp4_serve.runtime import instances
-from nvfp4_serve.runtime.container_body import (
-    CACHE,
-    CACHES,
-    HUB,
-    HUB_CACHE,
-    SECRETS,
-    Order,
-    container_body,
-    hub_volume,
-    labels_of,
-)
-from nvfp4_serve.runtime.container_failures import (
-    gone_error,
-    lacks_init,
-    refused_limit,
-    start_error,
-)
+from nvfp4_serve.runtime.container_body import Order
+from nvfp4_serve.runtime.container_failures import gone_error
 from nvfp4_serve.runtime.container_instances import as_instance, list_containers
+from nvfp4_serve.runtime.container_start import Starter
 from nvfp4_serve.runtime.containers import (
     ContainerEngine,
     EngineGoneError,
     EngineRefusedError,
-    File,
     Found,
 )
 from nvfp4_serve.runtime.log_copy import LogCopy, copy_log
@@ -88,8 +70,9 @@ class DockerRuntime:
         self.may_kill = may_kill
         self._engine = engine
         self._say = say
-        self._order = order
-        self._secrets = dict(secrets or {})
+        self._starter = (
+            Starter(engine, say, order, dict(secrets or {})) if order else None
+        )
         self._restart = restart
         self._copies: dict[str, LogCopy] = {}
         self._kills_before = read_out_of_memory_kills()
@@ -102,7 +85,7 @@ class DockerRuntime:
         Raises:
             EngineError: It cannot be started; nothing is left running.
         """
-        if self._order is None or self._order.plan != plan:
+        if self._starter is None or self._starter.order.plan != plan:
             raise ValueError("this runtime was not made for this plan")
         with instances.no_other_start(self._say):
             living = [*instances.list_instances(), *self._living()]
@@ -111,7 +94,7 @@ class DockerRuntime:
                 plan.served_model_name, split_bind(plan.bind)[1]
             )
             try:
-                found = self._run(self._order, folder.name, detached=detached)
+                found = self._starter.run(folder.name, detached=detached)
             except BaseException:
                 shutil.rmtree(folder)
                 raise
@@ -190,83 +173,6 @@ class DockerRuntime:
         found = list_containers(self._engine)
         return tuple(one for one in found if one.state in {"running", "restarting"})
 
-    def _run(self, order: Order, identity: str, *, detached: bool) -> Found:
-        """Make the container, fill it and start it; leave none that did not start."""
-        name = container_name(order.plan)
-        labels = labels_of(
-            order,
-            identity,
-            started=dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
-            detached=str(detached).lower(),
-        )
-        try:
-            self._clear(name)
-            while True:
-                made = self._engine.create(name, container_body(order, labels))
-                try:
-                    self._engine.put(made, CACHE, _folders(order))
-                    self._fill(made, order)
-                    self._engine.start(made)
-                except BaseException as error:
-                    self._engine.remove(made)
-                    less = self._with_less(order, error)
-                    if less is None:
-                        raise
-                    order = less
-                    continue
-                return self._started(name)
-        except EngineRefusedError as error:
-            raise start_error(name, error) from error
-        except EngineGoneError as error:
-            raise gone_error(
-                self._engine.address, error, f"The container `{name}` may be left."
-            ) from error
-
-    def _started(self, name: str) -> Found:
-        found = self._engine.find(name)
-        if found is None:
-            raise EngineRefusedError(404, f"{name} was removed as it started")
-        return found
-
-    def _fill(self, made: str, order: Order) -> None:
-        if hub_volume(order) is not None:
-            name = HUB_CACHE.rpartition("/")[2]
-            self._engine.put(made, HUB, (File(name, None, order.user, 0o700),))
-        if order.secrets:
-            files = tuple(
-                File(name, self._secrets[name].encode(), order.user, 0o400)
-                for name in order.secrets
-            )
-            self._engine.put(made, SECRETS, files)
-
-    def _with_less(self, order: Order, error: BaseException) -> Order | None:
-        """Return the order without what this engine cannot do; None: not for that."""
-        if not isinstance(error, EngineRefusedError):
-            return None
-        if (limit := refused_limit(error)) in order.limits:
-            self._say(f"this container engine cannot set {limit}; starting without")
-            left = tuple(name for name in order.limits if name != limit)
-            return replace(order, limits=left)
-        if order.init and lacks_init(error):
-            self._say("this container engine has no init; starting without")
-            return replace(order, init=False)
-        return None
-
-    def _clear(self, name: str) -> None:
-        """Make way: what is ours and has ended is removed, and nothing else."""
-        found = self._engine.find(name)
-        if found is None:
-            return
-        if as_instance(found) is None or found.is_alive:
-            raise EngineError(
-                f"A container `{name}` is there already ({found.status}), and it is "
-                "not ours to remove.",
-                fix=f"Stop and remove it (`docker stop {name}`, then `docker rm "
-                f"{name}`), or take another `--port` or `--served-model-name`.",
-            )
-        self._say(f"removing the container {name} of an engine that has ended")
-        self._engine.remove(name)
-
     def _end(self, found: Found, hurry: Callable[[], bool]) -> None:
         """Return when ``found`` does not run any more."""
         if not found.is_alive:
@@ -293,12 +199,19 @@ class DockerRuntime:
 
     def _is_over(self, name: str, seconds: float, hurry: Callable[[], bool]) -> bool:
         end = time.monotonic() + seconds
+        is_told = False
         while time.monotonic() < end:
             found = self._engine.find(name)
             if found is None or not found.is_alive:
                 return True
-            if self.may_kill and hurry():
-                return False
+            if hurry():
+                if self.may_kill:
+                    return False
+                if not is_told:
+                    self._say(
+                        "it is not killed, that can take the GPU with it; waiting"
+                    )
+                is_told = True
             time.sleep(_LOOK)
         return False
 
@@ -323,17 +236,6 @@ class DockerRuntime:
             how = f"ended with status {found.exit_code}"
         kills = read_out_of_memory_kills() > self._kills_before
         return Ended(how, out_of_memory=found.out_of_memory or kills)
-
-
-def container_name(plan: Plan) -> str:
-    """Return the name of the container of ``plan``: one for a model and a port."""
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", plan.served_model_name).strip("-.")
-    return f"nvfp4-serve-{slug[-40:] or 'model'}-{split_bind(plan.bind)[1]}"
-
-
-def _folders(order: Order) -> tuple[File, ...]:
-    """Return the folders of the cache: a new volume belongs to root."""
-    return tuple(File(name, None, order.user, 0o700) for name in CACHES.values())
 
 
 def _name(instance: Instance) -> str:

@@ -1,13 +1,19 @@
 """Copies what a container writes into the file that the ready gate reads."""
 
 import threading
+import time
 from pathlib import Path
+from typing import Final
 
 from nvfp4_serve.runtime.containers import (
     ContainerEngine,
     EngineGoneError,
     EngineRefusedError,
 )
+
+#: Times, and seconds between them.
+_TRIES: Final = 30
+_PAUSE: Final = 1.0
 
 
 class LogCopy:
@@ -26,11 +32,17 @@ class LogCopy:
         self._thread.join(seconds)
 
     def _copy(self) -> None:
-        try:
-            copy_log(self._engine, self._container, self._log, follow=True)
-        except (EngineGoneError, EngineRefusedError):
-            # Whoever watches the container finds out by itself, and says it better.
-            return
+        # An engine that is updated breaks off, and its containers may run on: then the
+        # log is copied anew. Whoever watches the container says what is wrong with it.
+        for _ in range(_TRIES):
+            try:
+                copy_log(self._engine, self._container, self._log, follow=True)
+            except EngineGoneError:
+                time.sleep(_PAUSE)
+            except EngineRefusedError:
+                return
+            else:
+                return
 
 
 def copy_log(

@@ -7,6 +7,12 @@ from pathlib import Path
 _PROC = Path("/proc")
 #: TCP_LISTEN in the kernel's ``include/net/tcp_states.h``.
 _LISTEN = "0A"
+#: What proc_pid_limits(5) calls them.
+_LIMITS = {
+    "Max stack size": "stack",
+    "Max open files": "nofile",
+    "Max locked memory": "memlock",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,25 @@ def read_listener(port: int) -> str | None:
             process = read_process(pid)
             return f"{process.name} (pid {pid})" if process else None
     return None
+
+
+def read_limits(pid: int) -> dict[str, int | None]:
+    """Return the soft resource limits of a process; None where there is no limit.
+
+    Names are those that container engines use. A process that ended, or that another
+    user's is, has none to show.
+    """
+    try:
+        lines = (_PROC / str(pid) / "limits").read_text().splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        for text, name in _LIMITS.items():
+            if line.startswith(text):
+                soft = line.removeprefix(text).split()[0]
+                found[name] = None if soft == "unlimited" else int(soft)
+    return found
 
 
 def read_out_of_memory_kills() -> int:
