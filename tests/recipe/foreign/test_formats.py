@@ -178,7 +178,8 @@ def test_the_command_of_a_service_may_be_written_in_any_way(command: str) -> Non
 
 def test_an_entrypoint_stands_in_front_of_the_command() -> None:
     imported = read(
-        "services:\n  a:\n    image: registry.example/x/vllm:1\n    entrypoint: [vllm, serve]\n"
+        "services:\n  a:\n    image: registry.example/x/vllm:1\n"
+        "    entrypoint: [vllm, serve]\n"
         "    command: [acme/T-NVFP4, --seed, '7']\n    environment: [A_B=1, C_D]\n"
     )
 
