@@ -21,6 +21,7 @@ RUN apt-get update \
       ca-certificates=${CA_CERTIFICATES} \
       libnuma1=${LIBNUMA1} \
       python3.11=${PYTHON} \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/* /var/log/apt /var/log/*.log
 
 FROM system AS builder

@@ -49,8 +49,9 @@ def missing() -> str | None:
         return reason
     if _buildx() is None:
         return "no `docker` with buildx on the PATH; `.ci/docker DEST` brings both"
-    if shutil.which("debootstrap") is None:
-        return "no `debootstrap`; `apt-get install debootstrap` brings it"
+    for program in ("debootstrap", "docker-registry"):
+        if shutil.which(program) is None:
+            return f"no `{program}` on the PATH; `apt-get install {program}` brings it"
     return None
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,13 +16,7 @@ from docker_session import Docker
 from registry import RegistryError, read_index
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(
-        shutil.which("docker-registry") is None,
-        reason="no `docker-registry`; `apt-get install docker-registry` brings it",
-    ),
-]
+pytestmark = pytest.mark.docker
 
 
 @contextlib.contextmanager
