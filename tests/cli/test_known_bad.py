@@ -20,10 +20,10 @@ def run(*words: str | Path) -> str:
     return done.stdout
 
 
-def greedy(*words: str) -> str:
+def asleep(*words: str) -> str:
     return run(
         "plan", EXAMPLE, "--facts", GB10, *words,
-        "--", "--gpu-memory-utilization", "0.95",
+        "--", "--enable-sleep-mode",
     )  # fmt: skip
 
 
@@ -47,18 +47,18 @@ def test_the_list_is_there_for_programs() -> None:
 
 def test_a_plan_that_is_known_not_to_work_ends_with_a_code_of_its_own() -> None:
     with pytest.raises(KnownBadError) as caught:
-        greedy()
+        asleep()
 
     assert caught.value.exit_code == 41
 
 
 def test_a_plan_goes_on_where_it_is_allowed_and_says_so() -> None:
-    text = greedy("--allow-known-bad", "utilization-unified")
+    text = asleep("--allow-known-bad", "sleep-mode-gb10")
 
-    assert "known bad: utilization-unified" in text
+    assert "known bad: sleep-mode-gb10" in text
     assert "warning: " in text
 
 
 def test_what_is_not_in_the_list_cannot_be_allowed() -> None:
-    with pytest.raises(UsageError, match="did you mean `utilization-unified`"):
-        greedy("--allow-known-bad", "utilisation-unified")
+    with pytest.raises(UsageError, match="did you mean `sleep-mode-gb10`"):
+        asleep("--allow-known-bad", "sleep-mode-gb11")

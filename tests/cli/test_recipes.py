@@ -18,6 +18,11 @@ B300 = ("--facts", str(HOSTS / "b300x8.json"))
 GB10 = ("--facts", str(HOSTS / "gb10.json"))
 B200 = ("--facts", str(HOSTS / "b200x8.json"))
 MISSION = "canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP"
+#: What its headers say, constructed; nothing is read or asked for it.
+KNOWN = (
+    *(MISSION, "--checkpoint-facts"),
+    str(HOSTS.parent / "checkpoints/deepseek-v4-pro-nvfp4-fp8-mtp.json"),
+)
 ID = "deepseek-v4-pro-nvfp4-fp8-mtp/b300x8"
 
 
@@ -141,8 +146,8 @@ def test_everything_that_is_wrong_with_files_is_said_at_once(tmp_path: Path) -> 
     assert "two/sm120: `when` holds on none of" in said
 
 
-def test_the_missions_model_is_planned_as_its_recipe_says(tiny: str) -> None:
-    made = run_json("plan", tiny, *B300)
+def test_the_missions_model_is_planned_as_its_recipe_says() -> None:
+    made = run_json("plan", *KNOWN, *B300)
 
     argv = made["argv"]
     values = dict(pairwise(argv))
@@ -161,8 +166,8 @@ def test_the_missions_model_is_planned_as_its_recipe_says(tiny: str) -> None:
     assert "mtp.*" in config["ignore"]
 
 
-def test_a_plan_names_its_recipe_or_the_nearest(tiny: str) -> None:
-    with_one, without = run("plan", tiny, *B300), run("plan", tiny, *GB10)
+def test_a_plan_names_its_recipe_or_the_nearest() -> None:
+    with_one, without = run("plan", *KNOWN, *B300), run("plan", *KNOWN, *B200)
 
     assert f"\nrecipe      {ID}\n" in with_one
     assert "\nready       900 s at the first start; canada-quant/" in with_one
@@ -170,11 +175,9 @@ def test_a_plan_names_its_recipe_or_the_nearest(tiny: str) -> None:
     assert f"info: No recipe fits this machine. The nearest, `{ID}`, misses" in without
 
 
-def test_a_recipe_can_be_refused_and_forced(tiny: str) -> None:
-    refused = run_json("plan", tiny, "--recipe", "none", *B300)
-    forced = run_json(
-        "plan", tiny, "--recipe", ID, *GB10[:1], str(HOSTS / "b200x8.json")
-    )
+def test_a_recipe_can_be_refused_and_forced() -> None:
+    refused = run_json("plan", *KNOWN, "--recipe", "none", *B300)
+    forced = run_json("plan", *KNOWN, "--recipe", ID, *B200)
 
     assert refused["recipe_id"] is None
     assert refused["findings"] == []
@@ -182,8 +185,8 @@ def test_a_recipe_can_be_refused_and_forced(tiny: str) -> None:
     assert [finding["id"] for finding in forced["findings"]] == ["recipe-forced"]
 
 
-def test_a_shell_command_says_which_recipe_it_is_of(tiny: str) -> None:
-    text = run("plan", tiny, "--shell", *B300)
+def test_a_shell_command_says_which_recipe_it_is_of() -> None:
+    text = run("plan", *KNOWN, "--shell", *B300)
 
     assert text.startswith(f"# vllm==0.32.0, imported, recipe {ID}\n")
     assert "--enable-expert-parallel \\\n" in text

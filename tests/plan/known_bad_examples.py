@@ -207,7 +207,6 @@ EXAMPLES: dict[str, Example] = {
         versions={"vllm": "0.20.1"},
     ),
     "mig-parent": Example(mig=True, env={"CUDA_VISIBLE_DEVICES": "MIG-377e"}),
-    "utilization-unified": gb10("--gpu-memory-utilization 0.92"),
     "many-sequences-speculation-unified": gb10(_MTP),
     "ray-unified": gb10("--distributed-executor-backend ray"),
     "expandable-segments-unified": gb10(

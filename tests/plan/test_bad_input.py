@@ -18,11 +18,11 @@ def plan(host: Host, *words: str) -> Plan:
     return make_plan(layout(), host, Request(extra=words), KNOWN)
 
 
-def test_a_gpu_newer_than_every_rule_is_planned_for_and_said_to_be_unknown() -> None:
-    made = plan(gpu_host(gpu(capability=(13, 0))))
+def test_a_gpu_newer_than_every_rule_is_refused_by_its_capability() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(gpu_host(gpu(capability=(13, 0))))
 
-    assert [f.id for f in made.findings] == ["capability-unknown"]
-    assert "13.0" in made.findings[0].message
+    assert "compute capability 13.0 is not among those" in caught.value.evidence[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hosts import cpu_host, gpu, gpu_host
-from layouts import layout
+from layouts import layout, shared_evenly
 from nvfp4_serve.checkpoint.types import Experts, Overlay
 from nvfp4_serve.errors import DoesNotFitError, RecipeError, UsageError
 from nvfp4_serve.host import Host, read_facts
@@ -263,7 +263,7 @@ def test_a_recipe_that_cuts_a_block_scale_is_to_blame_itself(tmp_path: Path) -> 
 def test_where_it_does_not_fit_the_recipe_is_named_with_its_words(
     tmp_path: Path,
 ) -> None:
-    checkpoint = replace(QWEN3, weight_bytes=900 * GIB)
+    checkpoint = replace(QWEN3, weight_bytes=900 * GIB, parts=shared_evenly(900 * GIB))
 
     with pytest.raises(DoesNotFitError) as caught:
         plan(tmp_path, checkpoint=checkpoint, args={"--block-size": arg(256)})
@@ -273,7 +273,7 @@ def test_where_it_does_not_fit_the_recipe_is_named_with_its_words(
 
 
 def test_where_it_does_not_fit_the_nearest_recipe_is_named(tmp_path: Path) -> None:
-    checkpoint = replace(QWEN3, weight_bytes=900 * GIB)
+    checkpoint = replace(QWEN3, weight_bytes=900 * GIB, parts=shared_evenly(900 * GIB))
 
     with pytest.raises(DoesNotFitError) as caught:
         plan(tmp_path, checkpoint=checkpoint, when={"gpus": ">=8"})
