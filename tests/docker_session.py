@@ -30,7 +30,7 @@ TESTS: Final = Path(__file__).parent
 #: A Debian with the pinned release's packages, from the mirror that this machine uses.
 _DEBIAN: Final = "stand-in/debian:bookworm"
 _VLLM: Final = "stand-in/vllm"
-_MIRROR: Final = "http://deb.debian.org/debian"
+_SUITE: Final = "bookworm"
 #: vLLM's official image, as the pins call it.
 VLLM: Final = f"vllm/vllm-openai:v{vllm_version()}"
 STAND_INS: Final[Mapping[str, str]] = MappingProxyType({DEBIAN: _DEBIAN, VLLM: _VLLM})
@@ -148,12 +148,14 @@ def _make_debian(docker: Docker) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "root"
+        sources = _sources()
         subprocess.run(
-            ["debootstrap", "--variant=minbase", "bookworm", root, _MIRROR],
+            ["debootstrap", "--variant=minbase", _SUITE, root, sources[_SUITE]],
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        (root / "etc/apt/sources.list").write_text(_SOURCES)
+        lines = [f"deb {mirror} {suite} main\n" for suite, mirror in sources.items()]
+        (root / "etc/apt/sources.list").write_text("".join(lines))
         for pattern in ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*"):
             for path in root.glob(pattern):
                 if path.is_dir():
@@ -163,6 +165,25 @@ def _make_debian(docker: Docker) -> None:
         archive = Path(name) / "root.tar"
         subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
         docker.run("import", archive, _DEBIAN)
+
+
+def _sources() -> dict[str, str]:
+    """Return suite to mirror of the pinned release, as this machine's apt has them."""
+    told = subprocess.run(
+        [
+            *("apt-get", "indextargets", "--format"),
+            "$(CREATED_BY) $(COMPONENT) $(RELEASE) $(REPO_URI)",
+        ],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    rows = [line.split() for line in told.splitlines()]
+    return {
+        row[2]: row[3]
+        for row in rows
+        if row[:2] == ["Packages", "main"] and row[2].partition("-")[0] == _SUITE
+    }
 
 
 def _make_vllm(docker: Docker) -> None:
