@@ -34,11 +34,6 @@ _SUITE: Final = "bookworm"
 #: vLLM's official image, as the pins call it.
 VLLM: Final = f"vllm/vllm-openai:v{vllm_version()}"
 STAND_INS: Final[Mapping[str, str]] = MappingProxyType({DEBIAN: _DEBIAN, VLLM: _VLLM})
-_SOURCES: Final = """\
-deb http://deb.debian.org/debian bookworm main
-deb http://deb.debian.org/debian bookworm-updates main
-deb http://deb.debian.org/debian-security bookworm-security main
-"""
 #: An engine that runs already, to be used and left alone; for whoever works on images.
 _GIVEN: Final = "NVFP4_SERVE_TEST_DOCKER"
 
