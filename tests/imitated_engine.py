@@ -40,7 +40,7 @@ def handler(
 def engine(path: Path, answers: dict[str, Any], status: int = 200) -> Iterator[None]:
     """Answer ``GET`` on the Unix socket ``path``."""
     with _UnixServer(str(path), handler(answers, status)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield
         finally:

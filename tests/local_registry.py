@@ -168,7 +168,9 @@ def slow_registry() -> Iterator[str]:
     """Run a registry that takes minutes for a layer; yield its address."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.01,), daemon=True
+        )
         thread.start()
         try:
             yield f"127.0.0.1:{server.server_port}"
