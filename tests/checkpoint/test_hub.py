@@ -18,6 +18,7 @@ from checkpoint.builders import (
 )
 from hub_server import COMMIT, Hub, running_hub
 from nvfp4_serve.checkpoint import layout_json, read_checkpoint, read_layout
+from nvfp4_serve.checkpoint.source import downloaded_bytes
 from nvfp4_serve.errors import CheckpointError
 
 MODEL = "owner/name-NVFP4"
@@ -283,6 +284,14 @@ def test_reads_the_cache_where_it_lacks_what_no_engine_wants(
     folder = snapshot_download(MODEL, ignore_patterns=[name])
 
     assert read_checkpoint(MODEL).folder == folder
+
+
+def test_counts_what_the_cache_holds_of_a_model(hub: Hub) -> None:
+    nothing = downloaded_bytes(MODEL)
+    hf_hub_download(MODEL, "config.json")
+
+    assert nothing == 0
+    assert downloaded_bytes(MODEL) == (hub.models[MODEL] / "config.json").stat().st_size
 
 
 def test_asks_the_hub_where_the_cache_is_not_complete(hub: Hub) -> None:

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
+from nvfp4_serve.host.disk import hub_cache
+from nvfp4_serve.runtime.hub_access import network_variables, read_token
 
 
 def test_a_token_is_found_where_the_hubs_own_program_puts_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
 # What its HTTP client raises and answers; which client that is changes with versions.
 from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
 from huggingface_hub.errors import Response as HubResponse  # type: ignore[attr-defined]
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
     hf_raise_for_status,
@@ -204,6 +205,17 @@ def _cached_snapshot(model: str, revision: str | None) -> Path | None:
     """Return the folder of ``revision`` in the local cache, if it is there."""
     found = try_to_load_from_cache(model, "config.json", revision=revision)
     return Path(found).parent if isinstance(found, str) else None
+
+
+def downloaded_bytes(model: str) -> int:
+    """Return the bytes of ``model`` that the local cache holds, of any revision.
+
+    A download that was cut off is counted as far as it came.
+    """
+    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(
+        repo_id=model, repo_type="model"
+    )
+    return sum(p.stat().st_size for p in (blobs / "blobs").glob("*") if p.is_file())
 
 
 def _read_snapshot(model: str, snapshot: Path) -> Checkpoint:

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.checkpoint import read_checkpoint, read_layout
-from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.cli.image_checks import image_checks
 from nvfp4_serve.errors import HostError, ServeError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import Host, detect_host, read_facts
 from nvfp4_serve.host.ailments import condition_findings
 from nvfp4_serve.host.condition import read_condition
+from nvfp4_serve.host.disk import existing, hub_cache
 from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Request, make_plan
 from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.runtime.engine import find_engine, verify_engine
-from nvfp4_serve.runtime.hub_access import hub_cache
 from nvfp4_serve.runtime.identity import engine_spec
 from nvfp4_serve.runtime.instances import list_instances
 from nvfp4_serve.runtime.places import engines_folder
@@ -147,7 +146,7 @@ def _engine(host: Host) -> Iterator[Finding]:
     except ServeError as error:
         yield _as(error)
         return
-    folder = _existing(engines_folder())
+    folder = existing(engines_folder())
     free = shutil.disk_usage(folder).free
     enough = free >= spec.installed_bytes
     yield Finding(
@@ -163,7 +162,7 @@ def _engine(host: Host) -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    folder = _existing(hub_cache())
+    folder = existing(hub_cache())
     free = shutil.disk_usage(folder).free
     if free < _SMALL_DISK:
         yield Finding(
@@ -205,21 +204,6 @@ def _fits(host: Host, asked: Asked) -> Iterator[Finding]:
     except ServeError as error:
         yield _as(error)
         return
-    if layout.folder is None and asked.facts is None:
-        yield from _download(layout)
-
-
-def _download(layout: Layout) -> Iterator[Finding]:
-    folder = _existing(hub_cache())
-    free = shutil.disk_usage(folder).free
-    if layout.weight_bytes > free:
-        yield Finding(
-            "hub-disk-full",
-            Severity.ERROR,
-            f"{layout.model} takes {format_bytes(layout.weight_bytes)}, and "
-            f"{format_bytes(free)} are free in `{folder}`.",
-            "Free some space, or set HF_HUB_CACHE to a folder on a larger disk.",
-        )
 
 
 def _as(error: ServeError) -> Finding:
@@ -231,8 +215,3 @@ def _as(error: ServeError) -> Finding:
         f"{error.problem}{evidence}",
         error.fix,
     )
-
-
-def _existing(path: Path) -> Path:
-    """Return ``path``, or the nearest folder above it that is there."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -12,6 +12,7 @@ from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host.attach import is_too_old
 from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.containers import read_container
+from nvfp4_serve.host.disk import hub_cache
 from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
@@ -25,7 +26,7 @@ from nvfp4_serve.runtime.container_failures import gone_error
 from nvfp4_serve.runtime.container_start import container_name
 from nvfp4_serve.runtime.containers import EngineGoneError, Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime
-from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
+from nvfp4_serve.runtime.hub_access import network_variables, read_token
 from nvfp4_serve.runtime.image_command import image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -152,7 +152,13 @@ def plan_for(wanted: Asked, host: Host) -> Plan:
     """
     layout = _layout_for(wanted)
     known = load_knowledge(_recipes_for(layout, wanted.request.recipe))
-    return make_plan(layout, host, wanted.request, known)
+    request = wanted.request
+    if layout.folder is None and wanted.checkpoint_facts is None:
+        # The Hub's library costs as much start-up as all the rest.
+        from nvfp4_serve.checkpoint.source import downloaded_bytes
+
+        request = replace(request, downloaded=downloaded_bytes(layout.model))
+    return make_plan(layout, host, request, known)
 
 
 def _recipes_for(layout: Layout, asked_for: str | None) -> tuple[Recipe, ...]:

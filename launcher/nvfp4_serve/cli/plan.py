@@ -23,6 +23,7 @@ from nvfp4_serve.render import (
     render_page,
     render_shell,
 )
+from nvfp4_serve.units import format_bytes
 
 
 @click.command()
@@ -89,6 +90,8 @@ def _lines(made: Plan) -> list[str]:
         ("gpus", ", ".join(made.gpus) or "none"),
         ("KV cache", _tokens(made)),
     ]
+    if made.download:
+        rows.append(("download", format_bytes(made.download)))
     if made.ready is not None:
         rows.append(("ready", ready_text(made.ready)))
     rows += [("note", note) for note in made.notes]

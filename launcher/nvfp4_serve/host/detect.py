@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 from nvfp4_serve.errors import HostError
+from nvfp4_serve.host.disk import hub_free
 from nvfp4_serve.host.kernel import read_kernel
 from nvfp4_serve.host.memory import read_memory, read_numa_nodes
 from nvfp4_serve.host.types import NO_GPUS, Container, Gpu, Gpus, Host
@@ -45,6 +46,7 @@ def detect_host(*, with_container: bool = False) -> Host:
         gpus_hidden=_hides_all(visible),
         in_container=kernel.in_container,
         container=_container(found.gpus) if with_container else None,
+        hub_free=hub_free(),
     )
 
 

@@ -138,6 +138,7 @@ class Host:
         gpus_hidden: ``CUDA_VISIBLE_DEVICES`` hides every GPU; NVML was not asked.
         in_container: This process runs in a container.
         container: None where it was not looked for; only ``host`` looks.
+        hub_free: Bytes free on the disk of the Hub's cache; None: not known.
         note: Where the numbers of a file written by hand come from.
     """
 
@@ -159,4 +160,5 @@ class Host:
     gpus_hidden: bool = False
     in_container: bool = False
     container: Container | None = None
+    hub_free: int | None = None
     note: str | None = None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan import cpu, cuda
+from nvfp4_serve.plan.download import download_bytes
 from nvfp4_serve.plan.expect import expect
 from nvfp4_serve.plan.fit import Asked
 from nvfp4_serve.plan.flags import Choice, user_reasons
@@ -72,6 +73,7 @@ def make_plan(
         ),
         kernels=kernels.compared,
         ready=told.ready,
+        download=download_bytes(layout, host, request.downloaded),
         findings=told.findings,
         notes=told.notes,
     )

@@ -113,6 +113,7 @@ class Request:
         allowed: Rows of the known-bad list that are no reason to stop.
         environment: Variables of the caller that the engine would get: ``VLLM_...``,
             ``FLASHINFER_...`` and ``NCCL_...``.
+        downloaded: Bytes of the model that the Hub's cache holds already.
         recipe: The id of the recipe to take; ``none``: rules alone; None: the best
             that fits.
     """
@@ -125,6 +126,7 @@ class Request:
     allowed: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     recipe: str | None = None
+    downloaded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ class Plan:
         findings: What a person should know of the plan itself: which recipe was not
             taken and why, which of its arguments were replaced.
         notes: What the recipe says to people.
+        download: Bytes of weights that are still to be fetched from the Hub.
     """
 
     recipe_id: str | None
@@ -176,3 +179,4 @@ class Plan:
     ready: Ready | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    download: int = 0

@@ -1,9 +1,11 @@
-"""The Hub's token and cache of this user. Reads the environment and one file."""
+"""The Hub's token of this user. Reads the environment and one file."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from nvfp4_serve.host.disk import hub_home
 
 #: Given to a container that downloads; a proxy with a password in it is not.
 _NETWORK: Final = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -19,17 +21,11 @@ def read_token(environ: Mapping[str, str] = os.environ) -> str | None:
     if token := environ.get("HF_TOKEN", "").strip():
         return token
     named = environ.get("HF_TOKEN_PATH")
-    path = Path(named) if named else _home(environ) / "token"
+    path = Path(named) if named else hub_home(environ) / "token"
     try:
         return path.read_text().strip() or None
     except OSError:
         return None
-
-
-def hub_cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where huggingface_hub keeps what it downloads."""
-    named = environ.get("HF_HUB_CACHE")
-    return Path(named) if named else _home(environ) / "hub"
 
 
 def network_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -38,10 +34,3 @@ def network_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]
         name: environ.get(name) or environ.get(name.lower(), "") for name in _NETWORK
     }
     return {name: value for name, value in found.items() if value and "@" not in value}
-
-
-def _home(environ: Mapping[str, str]) -> Path:
-    if named := environ.get("HF_HOME"):
-        return Path(named)
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "huggingface"
