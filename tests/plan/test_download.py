@@ -1,5 +1,7 @@
 """What has to be fetched from the Hub, and whether its disk holds it."""
 
+from typing import Any
+
 import pytest
 
 from hosts import cpu_host
@@ -8,7 +10,11 @@ from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.units import GIB
 
-OF_THE_HUB = {"folder": None, "model": "acme/Q-NVFP4", "revision": "0" * 40}
+OF_THE_HUB: dict[str, Any] = {
+    "folder": None,
+    "model": "acme/Q-NVFP4",
+    "revision": "0" * 40,
+}
 
 
 def plan(*, free: int | None, downloaded: int = 0, **changes: object) -> Plan:
