@@ -15,10 +15,6 @@ OF_THE_HUB: dict[str, Any] = {
     "model": "acme/Q-NVFP4",
     "revision": "0" * 40,
 }
-    "folder": None,
-    "model": "acme/Q-NVFP4",
-    "revision": "0" * 40,
-}
 
 
 def plan(*, free: int | None, downloaded: int = 0, **changes: object) -> Plan:
