@@ -107,16 +107,13 @@ def docker_engine(
         config = folder / "daemon.json"
         config.write_text(json.dumps({**quiet, "ip-forward": False, **settings}))
         address = f"unix://{folder}/s"
+        kept = data or folder / "data"
+        before = _mounted(kept)
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
                 [
                     *("dockerd", "--config-file", config, "--host", address),
-                    *(
-                        "--data-root",
-                        data or folder / "data",
-                        "--exec-root",
-                        folder / "exec",
-                    ),
+                    *("--data-root", kept, "--exec-root", folder / "exec"),
                     *("--pidfile", folder / "pid"),
                 ],
                 # It copies its own environment into what it starts.
@@ -133,12 +130,21 @@ def docker_engine(
         finally:
             process.terminate()
             process.wait(_STARTS_WITHIN)
-            # It leaves its network namespace mounted.
-            subprocess.run(
-                ["umount", "-l", folder / "exec/netns/default"],
-                capture_output=True,
-                check=False,
-            )
+            # It leaves its network namespace mounted, and where the machine's mounts
+            # are private, its own folder on itself.
+            _unmount(folder / "exec/netns/default")
+            while _mounted(kept) > before:
+                _unmount(kept)
+
+
+def _unmount(path: Path) -> None:
+    subprocess.run(["umount", "-l", path], capture_output=True, check=False)
+
+
+def _mounted(path: Path) -> int:
+    """Return how often something is mounted at ``path``."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return sum(line.split()[4] == str(path) for line in lines)
 
 
 def _wait(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
