@@ -68,6 +68,8 @@ def test_a_recipe_is_for_the_checkpoint_of_its_name(
         ({"layouts": ["compressed-tensors"]}, False),
         ({"architecture": "Qwen3MoeForCausalLM"}, True),
         ({"architecture": "Qwen3ForCausalLM"}, False),
+        ({"architecture": ["Qwen3ForCausalLM", "Qwen3MoeForCausalLM"]}, True),
+        ({"architecture": ["Qwen3ForCausalLM", "LlamaForCausalLM"]}, False),
         ({"schemes": {"routed_experts": "NVFP4", "attention": "NVFP4"}}, True),
         ({"schemes": {"routed_experts": "W4A16_NVFP4"}}, False),
         ({"schemes": {"mtp": "NVFP4"}}, False),

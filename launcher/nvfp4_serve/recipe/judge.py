@@ -124,10 +124,11 @@ def _of_model(recipe: Recipe, layout: Layout) -> Iterator[Reason]:
         wanted = ", ".join(expect.layouts)
         holds = layout.layout in expect.layouts
         yield Reason(holds, "expect.layouts", wanted, layout.layout)
-    if expect.architecture is not None:
+    if expect.architectures:
+        wanted = ", ".join(expect.architectures)
         found = layout.architecture or "none"
-        holds = expect.architecture == layout.architecture
-        yield Reason(holds, "expect.architecture", expect.architecture, found)
+        holds = layout.architecture in expect.architectures
+        yield Reason(holds, "expect.architecture", wanted, found)
     for name, wanted in expect.schemes.items():
         found = layout.schemes.get(name, "none")
         holds = set(found.split("+")) == set(wanted.split("+"))
