@@ -205,5 +205,5 @@ def _strange(strange: list[Verdict]) -> Finding:
 def miss_text(reason: Reason) -> str:
     """Return one condition that does not hold, in words."""
     if reason.condition == "blocked":
-        return f"blocked: {reason.found}"
+        return f"blocked: {reason.found.rstrip('.')}"
     return f"{reason.condition}: wanted {reason.wanted}, found {reason.found}"
