@@ -188,6 +188,15 @@ def test_a_reason_says_something(recipe: Recipe) -> None:
         assert re.search(r"\w+\W+\w+\W+\w+.*\.$", row.why, re.DOTALL), row.why
 
 
+@RECIPE
+def test_a_reason_does_more_than_point_at_its_source(recipe: Recipe) -> None:
+    sizes = {"--tensor-parallel-size"}  # A number of GPUs is its own reason.
+    pointing = r"As (in|on|its|the)\b[^,;:]*\.|The published \w+ [^,;:]* this model\."
+
+    for name, row in {**recipe.args, **recipe.env}.items():
+        assert name in sizes or not re.fullmatch(pointing, row.why), name
+
+
 def _sources(recipe: Recipe) -> Iterator[str]:
     yield recipe.model_source
     yield from (row.source for row in rows(recipe))
