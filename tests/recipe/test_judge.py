@@ -33,6 +33,7 @@ def in_folder(path: str) -> Layout:
         (layout(model=f"me/{MODEL[7:]}", folder=None, revision=REVISION), False),
         (in_folder("/models/Qwen3-30B-A3B-NVFP4"), True),
         (in_folder("/models/qwen3-30b-a3b-nvfp4"), True),
+        (in_folder("/models/nvidia/Qwen3-30B-A3B-NVFP4"), True),
         (in_folder("/models/qwen3"), False),
         (in_folder("/Qwen3-30B-A3B-NVFP4/other"), False),
         (
@@ -47,7 +48,13 @@ def in_folder(path: str) -> Layout:
     ],
     ids=[
         *("hub", "hub-in-lower-case", "hub-in-the-cache", "another-owner", "folder"),
-        *("folder-in-lower-case", "another-folder", "a-folder-above", "cache"),
+        *(
+            "folder-in-lower-case",
+            "folder-of-its-owner",
+            "another-folder",
+            "a-folder-above",
+            "cache",
+        ),
         *("cache-of-another-owner", "folder-in-another-cache"),
     ],
 )
