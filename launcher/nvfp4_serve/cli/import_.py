@@ -57,7 +57,7 @@ _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 @click.option(
     "--nodes", type=click.IntRange(min=1), help="Machines that work together."
 )
-# Not `options.facts_option`: that module brings all that makes a plan.
+# Not `options.facts_option`: without it, this machine is not looked at.
 @click.option(
     "--facts",
     type=click.Path(path_type=Path),
