@@ -263,3 +263,12 @@ def test_what_is_known_not_to_work_must_be_mended_first() -> None:
     text = "vllm serve LibertAIDAI/GLM-5.3-Flash-NVFP4"
 
     assert run("-", stdin=text).return_value == ExitCode.RECIPE
+
+
+def test_a_login_in_the_name_of_an_image_is_not_repeated() -> None:
+    text = "docker run me:hunter2-secret@reg.example:5000/vllm/vllm-openai:v0.22.1 a/b"
+
+    result = run("-", "--gpu", "12.1x1", stdin=text)
+
+    assert "vllm/vllm-openai:v0.22.1" in result.stdout
+    assert "hunter2" not in result.stdout + result.stderr
