@@ -61,13 +61,11 @@ def _overview(models: tuple[matrix.Model, ...]) -> Iterator[str]:
 
 
 def _cell(model: matrix.Model, family: matrix.Family) -> str:
-    cells = [model.cell(machine) for machine in family.machines]
-    for kinds in (("published", "carried"), ("blocked",)):
-        for cell in cells:
-            if cell.kind in kinds:
-                size = matrix.size_of(cell)
-                return f"{_WORDS[cell.kind]}, {size}" if size else _WORDS[cell.kind]
-    return "-"
+    cell = matrix.shown(model, family)
+    if cell is None:
+        return "-"
+    size = matrix.size_of(cell)
+    return f"{_WORDS[cell.kind]}, {size}" if size else _WORDS[cell.kind]
 
 
 def _anchor(hub: str) -> str:

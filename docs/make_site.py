@@ -121,15 +121,13 @@ def _row(model: matrix.Model) -> str:
 
 def _index_cell(model: matrix.Model, family: matrix.Family) -> str:
     open_ = f'<td role="cell" data-family="{escape(family.name)}">'
-    cells = [model.cell(machine) for machine in family.machines]
-    for kinds in (("published", "carried"), ("blocked",)):
-        for cell in cells:
-            if cell.kind in kinds:
-                size = matrix.size_of(cell)
-                said = f'<span class="size">{size}</span>' if size else ""
-                link = f"models/{model.id}.html#{_anchor(cell.best.recipe)}"
-                return f'{open_}<a href="{link}">{_badge(cell.kind)}{said}</a></td>'
-    return f'{open_}<span class="empty" aria-label="no recipe">&ndash;</span></td>'
+    cell = matrix.shown(model, family)
+    if cell is None:
+        return f'{open_}<span class="empty" aria-label="no recipe">&ndash;</span></td>'
+    size = matrix.size_of(cell)
+    said = f'<span class="size">{size}</span>' if size else ""
+    link = f"models/{model.id}.html#{_anchor(cell.best.recipe)}"
+    return f'{open_}<a href="{link}">{_badge(cell.kind)}{said}</a></td>'
 
 
 def _badge(kind: str) -> str:

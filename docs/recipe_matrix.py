@@ -129,13 +129,30 @@ class Model:
         return next(cell for cell in self.cells if cell.machine == machine)
 
 
+def shown(model: Model, family: Family) -> Cell | None:
+    """Return the cell of the smallest machines; None: no recipe is for any of them.
+
+    One that works goes before one that does not.
+    """
+    cells = [model.cell(machine) for machine in family.machines]
+    for kinds in (("published", "carried"), ("blocked",)):
+        found = [cell for cell in cells if cell.kind in kinds]
+        if found:
+            return min(found, key=lambda cell: (cell.machine.nodes, _gpus(cell)))
+    return None
+
+
 def size_of(cell: Cell) -> str:
     """Return how much of a family the recipe takes, where it is more than one GPU."""
     if cell.machine.nodes > 1:
         return f"{cell.machine.nodes} machines"
+    return f"{_gpus(cell)} GPUs" if _gpus(cell) != 1 else ""
+
+
+def _gpus(cell: Cell) -> int:
     tensor_parallel = cell.best.recipe.args.get("--tensor-parallel-size")
     count = tensor_parallel.value if tensor_parallel else 1
-    return f"{count} GPUs" if count != 1 else ""
+    return count if isinstance(count, int) else 1
 
 
 def is_carried(recipe: Recipe) -> bool:

@@ -36,7 +36,7 @@ def plan_of(port: int, *behaviour: str, expect: Expect = NOTHING_EXPECTED) -> Pl
         gpus=(),
         mounts=(),
         bind=f"127.0.0.1:{port}",
-        shm_bytes=0,
+        shm_bytes=16 << 30,
         budget=Budget(total=0, weights=0, overhead=0, kv_cache=0, free=0),
         expect=expect,
         because=(),

@@ -39,6 +39,17 @@ def test_the_options_of_a_plan_are_taken() -> None:
     assert words[words.index("--kv-cache-dtype") + 1] == "fp8"
 
 
+def test_a_checkpoint_that_is_only_described_is_exported_too() -> None:
+    facts = TESTS / "data/checkpoints/qwen3.6-35b-a3b-nvfp4.json"
+
+    result = run(
+        "argv", "nvidia/Qwen3.6-35B-A3B-NVFP4", *FACTS, "--checkpoint-facts", str(facts)
+    )
+
+    words = json.loads(result.stdout)
+    assert words[words.index("--moe-backend") + 1] == "marlin"
+
+
 def test_a_shell_script_is_one_flag_away() -> None:
     assert "vllm serve" in run("argv", "--shell", str(EXAMPLE), *FACTS).stdout
 

@@ -173,3 +173,102 @@ def test_a_pipe_works_and_an_empty_one_is_told() -> None:
     assert empty.stderr == (
         b"error: stdin is empty.\nhint: Give a recipe or a command.\n"
     )
+
+
+def known_bad(result: Result) -> dict[str, str]:
+    """Return the rows of the known-bad list that are told, and how severely."""
+    prefix = "known-bad:"
+    return {
+        found["id"].removeprefix(prefix): found["severity"]
+        for found in json.loads(result.stdout)["findings"]
+        if found["id"].startswith(prefix)
+    }
+
+
+IMAGE = f"docker run vllm/vllm-openai:{{}}@sha256:{'a' * 64} "
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu", "told"),
+    [
+        pytest.param(
+            "vllm serve LibertAIDAI/GLM-5.3-Flash-NVFP4",
+            ["--gpu", "10.3x8"],
+            {"glm-5.3-flash-libertaidai": "error"},
+            id="checkpoint",
+        ),
+        pytest.param(
+            "vllm serve acme/Tiny-NVFP4 --enable-sleep-mode",
+            ["--gpu", "12.1x1"],
+            {"sleep-mode-gb10": "error"},
+            id="flag-on-a-gpu",
+        ),
+        pytest.param(
+            "vllm serve acme/Tiny-NVFP4 --enable-sleep-mode",
+            ["--gpu", "10.0x1"],
+            {},
+            id="flag-on-another-gpu",
+        ),
+        pytest.param(
+            "vllm serve acme/Tiny-NVFP4 --enable-sleep-mode", [], {}, id="gpu-not-said"
+        ),
+        pytest.param(
+            "vllm serve acme/Tiny-NVFP4 --moe-backend flashinfer-b12x -tp 2",
+            ["--facts", str(HOSTS / "rtx-pro-6000x2.json")],
+            {"b12x-with-parallel": "error", "pcie-all-reduce": "warning"},
+            id="machine-from-a-file",
+        ),
+        pytest.param(
+            IMAGE.format("v0.22.1") + "acme/Tiny-NVFP4",
+            ["--gpu", "12.0x1"],
+            {"marlin-sm12x-vllm-0.22": "warning"},
+            id="version-of-the-image",
+        ),
+        pytest.param(
+            IMAGE.format("v0.32.0") + "acme/Tiny-NVFP4",
+            ["--gpu", "12.0x1"],
+            {},
+            id="our-own-version",
+        ),
+        pytest.param(
+            IMAGE.format("deepseekv4-cu129") + "acme/Tiny-NVFP4",
+            ["--gpu", "12.1x1"],
+            {"image-cu129": "warning"},
+            id="image",
+        ),
+        pytest.param(
+            "docker run vllm/vllm-openai:latest acme/Tiny-NVFP4",
+            [],
+            {},
+            id="told-already",
+        ),
+    ],
+)
+def test_what_is_known_to_go_badly_is_told(
+    text: str, gpu: list[str], told: dict[str, str]
+) -> None:
+    result = run("-", "--json", *gpu, stdin=text)
+
+    assert known_bad(result) == told
+
+
+def test_a_row_that_says_what_the_source_runs_names_its_image() -> None:
+    result = run("-", "--gpu", "12.0x1", stdin=IMAGE.format("v0.22.1") + "acme/T-FP4")
+
+    assert result.return_value == ExitCode.OK
+    assert "In the image `vllm/vllm-openai:v0.22.1@sha256:" in result.stderr
+
+
+def test_what_is_known_not_to_work_must_be_mended_first() -> None:
+    text = "vllm serve LibertAIDAI/GLM-5.3-Flash-NVFP4"
+
+    assert run("-", stdin=text).return_value == ExitCode.RECIPE
+
+
+def test_a_login_in_the_name_of_an_image_is_not_repeated() -> None:
+    text = "docker run me:hunter2-secret@reg.example:5000/vllm/vllm-openai:v0.22.1 a/b"
+
+    result = run("-", "--gpu", "12.1x1", stdin=text)
+
+    assert "vllm/vllm-openai:v0.22.1" in result.stdout
+    assert "hunter2" not in result.stdout + result.stderr

@@ -160,7 +160,9 @@ EXAMPLES: dict[str, Example] = {
     "sleep-mode-gb10": gb10("--enable-sleep-mode"),
     "sleep-mode-16-gib": rtx_pro("--enable-sleep-mode", memory=16),
     "hybrid-prefix-cache-speculation": gb10(
-        f"{_MTP} --enable-prefix-caching", architecture="NemotronHForCausalLM"
+        f"{_MTP} --enable-prefix-caching",
+        architecture="NemotronHForCausalLM",
+        versions={"vllm": "0.31.0"},
     ),
     "batch-invariant-emulation": Example(
         "--moe-backend emulation", env={"VLLM_BATCH_INVARIANT": "1"}

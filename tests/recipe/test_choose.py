@@ -1,5 +1,6 @@
 """Which of several recipes is taken, and what is said where none is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,41 @@ def test_a_files_id_does_not_choose_among_variants_that_miss(tmp_path: Path) -> 
         )
 
     assert len(caught.value.evidence) == 2
+
+
+def of_two_owners(folder: Path, path: str, **second: Any) -> Chosen:
+    """Return what is taken for the checkpoint at ``path``, where two have its name."""
+    other = {"id": "me/Qwen3-30B-A3B-NVFP4", "source": "a test"}
+    recipes = [
+        *load(folder, variant(rank=1)),
+        *load(folder, variant(), id="other", model=other, **second),
+    ]
+    return choose(judge(recipes, replace(QWEN3, model=path, folder=path), HOST))
+
+
+def test_of_two_owners_of_one_name_no_recipe_is_guessed(tmp_path: Path) -> None:
+    found = of_two_owners(tmp_path, "/m/Qwen3-30B-A3B-NVFP4")
+
+    assert found.verdict is None
+    (said,) = found.findings
+    assert said.severity is Severity.WARNING
+    assert "me/Qwen3-30B-A3B-NVFP4 or nvidia/Qwen3-30B-A3B-NVFP4" in said.message
+
+
+@pytest.mark.parametrize(("owner", "taken"), [("nvidia", "qwen3"), ("Me", "other")])
+def test_a_folder_of_the_owners_name_says_whose_it_is(
+    tmp_path: Path, owner: str, taken: str
+) -> None:
+    found = of_two_owners(tmp_path, f"/m/{owner}/Qwen3-30B-A3B-NVFP4")
+
+    assert found.verdict is not None
+    assert found.verdict.recipe.id == f"{taken}/sm120"
+
+
+def test_headers_tell_two_owners_apart(tmp_path: Path) -> None:
+    found = of_two_owners(
+        tmp_path, "/m/Qwen3-30B-A3B-NVFP4", expect={"layouts": ["compressed-tensors"]}
+    )
+
+    assert found.verdict is not None
+    assert found.verdict.recipe.id == "qwen3/sm120"

@@ -33,6 +33,7 @@ def in_folder(path: str) -> Layout:
         (layout(model=f"me/{MODEL[7:]}", folder=None, revision=REVISION), False),
         (in_folder("/models/Qwen3-30B-A3B-NVFP4"), True),
         (in_folder("/models/qwen3-30b-a3b-nvfp4"), True),
+        (in_folder("/models/nvidia/Qwen3-30B-A3B-NVFP4"), True),
         (in_folder("/models/qwen3"), False),
         (in_folder("/Qwen3-30B-A3B-NVFP4/other"), False),
         (
@@ -47,7 +48,13 @@ def in_folder(path: str) -> Layout:
     ],
     ids=[
         *("hub", "hub-in-lower-case", "hub-in-the-cache", "another-owner", "folder"),
-        *("folder-in-lower-case", "another-folder", "a-folder-above", "cache"),
+        *(
+            "folder-in-lower-case",
+            "folder-of-its-owner",
+            "another-folder",
+            "a-folder-above",
+            "cache",
+        ),
         *("cache-of-another-owner", "folder-in-another-cache"),
     ],
 )
@@ -68,6 +75,8 @@ def test_a_recipe_is_for_the_checkpoint_of_its_name(
         ({"layouts": ["compressed-tensors"]}, False),
         ({"architecture": "Qwen3MoeForCausalLM"}, True),
         ({"architecture": "Qwen3ForCausalLM"}, False),
+        ({"architecture": ["Qwen3ForCausalLM", "Qwen3MoeForCausalLM"]}, True),
+        ({"architecture": ["Qwen3ForCausalLM", "LlamaForCausalLM"]}, False),
         ({"schemes": {"routed_experts": "NVFP4", "attention": "NVFP4"}}, True),
         ({"schemes": {"routed_experts": "W4A16_NVFP4"}}, False),
         ({"schemes": {"mtp": "NVFP4"}}, False),

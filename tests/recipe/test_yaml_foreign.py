@@ -46,7 +46,15 @@ def test_a_key_that_stands_twice_is_told() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: &a [*a]", "&a {b: *a}", "[" * 100 + "]" * 100, "a: " + "{b: " * 60 + "}" * 60],
+    [
+        "a: &a [*a]",
+        "&a {b: *a}",
+        "[" * 100 + "]" * 100,
+        "a: " + "{b: " * 60 + "}" * 60,
+        # These ended the process: libyaml's composer has no bound of its own.
+        pytest.param("a: " + "[" * 400_000, id="deep-list"),
+        pytest.param("- " * 400_000, id="deep-lines"),
+    ],
 )
 def test_what_has_no_end_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"nested deeper|no YAML"):

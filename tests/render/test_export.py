@@ -92,6 +92,13 @@ def test_compose_keeps_what_it_loads_from_the_hub() -> None:
     assert data["services"]["vllm"]["environment"]["HF_HOME"] == "/hub"
 
 
+def test_compose_gives_the_processes_of_a_plan_room_to_talk() -> None:
+    # A container has 64 MiB of its own, and NCCL dies of that on two GPUs.
+    made = plan(gpu_host(gpu(0), gpu(1)))
+
+    assert compose(made)["shm_size"] == 16 << 30
+
+
 def test_compose_replaces_no_dollar() -> None:
     made = plan(argv=("a/B", "--x", "$HOME ${X} $$"), env=(("A_B", "$C"),))
 

@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 
 from engines import engine_python
+from nvfp4_serve.checkpoint import read_layout
+from nvfp4_serve.checkpoint.facts import read_facts as read_checkpoint_facts
 from nvfp4_serve.host.facts import read_facts
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.recipe.judge import judge
-from nvfp4_serve.recipe.load import load_recipes, recipe_files
+from nvfp4_serve.recipe.load import (
+    load_recipe_file,
+    load_recipes,
+    recipe_files,
+)
 from nvfp4_serve.recipe.types import Arg, Recipe, Variable
 from nvfp4_serve.recipe.yaml_files import parse_yaml, read_bytes
 
@@ -49,8 +55,8 @@ def architectures() -> dict[str, tuple[str, ...]]:
     found = {}
     for path in FILES:
         data: Any = parse_yaml(read_bytes(path), str(path)).data
-        expected = data.get("expect", {}).get("architecture")
-        found[path.stem] = (expected,) if expected else tuple(data["x-architectures"])
+        expected = load_recipe_file(path)[0].expect.architectures
+        found[path.stem] = expected or tuple(data["x-architectures"])
     return found
 
 
@@ -105,6 +111,47 @@ def test_ten_models_at_least_have_a_recipe_on(machines: tuple[str, ...]) -> None
     assert len(served) >= 10
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_recipe_asks_for_a_layout_or_says_why_not(path: Path) -> None:
+    # A folder's name alone would take it, and a folder can be called anything.
+    data: Any = parse_yaml(read_bytes(path), str(path)).data
+
+    for recipe in load_recipe_file(path):
+        assert bool(recipe.expect.layouts) != bool(data.get("x-why-no-layouts"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_recipe_asks_for_an_architecture_or_says_which_it_may_be(path: Path) -> None:
+    data: Any = parse_yaml(read_bytes(path), str(path)).data
+
+    for recipe in load_recipe_file(path):
+        assert bool(recipe.expect.architectures) != bool(data.get("x-architectures"))
+
+
+CONSTRUCTED = {
+    facts.model: facts
+    for facts in map(
+        read_checkpoint_facts, (TOP / "tests/data/checkpoints").glob("*.json")
+    )
+}
+DESCRIBED = sorted({recipe.model_id for recipe in RECIPES} & CONSTRUCTED.keys())
+
+
+def test_most_of_the_checkpoints_that_are_described_have_a_recipe() -> None:
+    assert len(DESCRIBED) >= 8
+
+
+@pytest.mark.parametrize("model", DESCRIBED)
+def test_a_recipe_takes_the_checkpoint_as_it_is_described(model: str) -> None:
+    checkpoint = read_layout(CONSTRUCTED[model])
+    theirs = [recipe for recipe in RECIPES if recipe.model_id == model]
+
+    for verdict in judge(theirs, checkpoint, host("b300x8")):
+        asked = [r for r in verdict.reasons if r.condition.startswith("expect.")]
+        assert len(asked) >= 2
+        assert [reason for reason in asked if not reason.ok] == []
+
+
 @RECIPE
 def test_every_word_that_vllm_registers_is_registered(recipe: Recipe) -> None:
     known = names()
@@ -139,6 +186,17 @@ def test_one_of_them_is_blocked_for_its_architecture() -> None:
 def test_a_reason_says_something(recipe: Recipe) -> None:
     for row in rows(recipe):
         assert re.search(r"\w+\W+\w+\W+\w+.*\.$", row.why, re.DOTALL), row.why
+
+
+@RECIPE
+def test_a_reason_does_more_than_point_at_its_source(recipe: Recipe) -> None:
+    sizes = {"--tensor-parallel-size"}  # A number of GPUs is its own reason.
+    pointing = r"As (in|on|its|the)\b[^,;:]*\.|The published \w+ [^,;:]* this model\."
+
+    for name, arg in recipe.args.items():
+        assert name in sizes or not re.fullmatch(pointing, arg.why), name
+    for name, variable in recipe.env.items():
+        assert not re.fullmatch(pointing, variable.why), name
 
 
 def _sources(recipe: Recipe) -> Iterator[str]:

@@ -24,6 +24,18 @@ def test_every_page_that_is_linked_is_there(site: Path) -> None:
         assert not anchor or f'id="{anchor}"' in (site / page).read_text(), page
 
 
+def test_a_count_is_that_of_the_smallest_recipe_of_a_column(site: Path) -> None:
+    # Eight B300 are published, and four GB300; the column is for both.
+    index = (site / "index.html").read_text()
+    (row,) = (r for r in index.split("<tr") if 'models/deepseek-v3.2-nvfp4.html"' in r)
+
+    cells = dict(re.findall(r'data-family="([^"]+)">(.*?)</td>', row, re.DOTALL))
+
+    assert "8 GPUs" in cells["B200, GB200"]
+    assert "4 GPUs" in cells["B300, GB300"]
+    assert "#gb300x4" in cells["B300, GB300"]
+
+
 def words_of(command: str) -> tuple[str, dict[str, Any]]:
     """Return what our own parser makes of a command line."""
     program, *words = shlex.split(command)

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from nvfp4_serve.cli.options import asked, facts_option, model_arguments, plan_for
+from nvfp4_serve.cli.options import (
+    asked,
+    checkpoint_facts_option,
+    facts_option,
+    model_arguments,
+    plan_for,
+)
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.host import detect_host, read_facts
@@ -27,6 +33,7 @@ from nvfp4_serve.render.sparkrun import export_sparkrun
     help="Write the file here, not to stdout.",
 )
 @facts_option
+@checkpoint_facts_option
 @click.pass_context
 def export(
     context: click.Context,

@@ -12,14 +12,23 @@ import click
 
 from nvfp4_serve.errors import ExitCode, HostError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
-from nvfp4_serve.host import read_facts
+from nvfp4_serve.host import Host, read_facts
+from nvfp4_serve.plan.foreign import known_bad_of
+from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import Imported, recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.flags import pinned_flags
 from nvfp4_serve.recipe.foreign.hardware import PROFILES
-from nvfp4_serve.recipe.foreign.read import LONGEST, Wanted, read_foreign, worst
+from nvfp4_serve.recipe.foreign.read import (
+    LONGEST,
+    Wanted,
+    read_foreign,
+    with_findings,
+    worst,
+)
 from nvfp4_serve.recipe.foreign.types import Machine
 from nvfp4_serve.recipe.foreign.vllm_recipes import Asked
+from nvfp4_serve.recipe.known_bad import load_known_bad
 
 _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 
@@ -48,7 +57,7 @@ _GPU = re.compile(r"(\d{1,2}\.\d)(?:\s*[xX*]\s*(\d{1,3}))?")
 @click.option(
     "--nodes", type=click.IntRange(min=1), help="Machines that work together."
 )
-# Not `options.facts_option`: that module brings all that makes a plan.
+# Not `options.facts_option`: without it, this machine is not looked at.
 @click.option(
     "--facts",
     type=click.Path(path_type=Path),
@@ -65,13 +74,16 @@ def import_(context: click.Context, /, **_: object) -> None:
     """
     given = context.params
     raw, label = _read(given["source"])
+    host = None if given["facts"] is None else read_facts(given["facts"])
     wanted = Wanted(
         form=None if given["form"] == "auto" else Form(given["form"]),
         model=given["model"],
-        machine=_machine(given),
+        machine=_machine(given, host),
         asked=Asked(given["variant"], given["strategy"]),
     )
     imported = read_foreign(raw, label, wanted, pinned_flags())
+    bad = known_bad_of(imported, load_known_bad(), read_spellings(), host)
+    imported = with_findings(imported, bad)
     _write(imported, given["output"], as_json=given["as_json"])
     is_bad = worst(imported.findings) is Severity.ERROR
     context.exit(ExitCode.RECIPE if is_bad else ExitCode.OK)
@@ -90,19 +102,19 @@ def _read(source: str) -> tuple[bytes, str]:
         ) from error
 
 
-def _machine(given: dict[str, Any]) -> Machine:
+def _machine(given: dict[str, Any], host: Host | None) -> Machine:
     """Return the machine that the user names.
 
     Raises:
         UsageError: It is named twice, or not as ``12.1x2``.
     """
     nodes = given["nodes"] or 1
-    if given["facts"] is not None:
+    if host is not None:
         if given["gpu"] is not None:
             raise UsageError(
                 "`--gpu` and `--facts` both name a machine.", fix="Give one of them."
             )
-        return _machine_of_facts(given["facts"], nodes)
+        return _machine_of(host, given["facts"], nodes)
     if given["gpu"] is None:
         return Machine(nodes=nodes)
     if given["gpu"] in PROFILES:
@@ -118,8 +130,7 @@ def _machine(given: dict[str, Any]) -> Machine:
     return Machine(None, found[1], int(found[2] or 1), nodes)
 
 
-def _machine_of_facts(path: Path, nodes: int) -> Machine:
-    host = read_facts(path)
+def _machine_of(host: Host, path: Path, nodes: int) -> Machine:
     if not host.gpus:
         raise HostError(
             f"{path} describes a machine without a GPU.",

@@ -23,6 +23,8 @@ class Case:
         versions: Of ``vllm``, ``flashinfer``, ``nccl`` and ``cudnn``.
         image: The container image's reference.
         nodes: How many machines.
+        model: The Hub id, where no layout says it.
+        revision: Its commit, the same.
     """
 
     layout: Layout | None = None
@@ -33,6 +35,8 @@ class Case:
     versions: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     nodes: int = 1
+    model: str | None = None
+    revision: str | None = None
 
     @property
     def models(self) -> frozenset[str]:
@@ -41,7 +45,7 @@ class Case:
         A folder's own name is no id: several owners have a model of the same name.
         """
         if self.layout is None:
-            return frozenset()
+            return frozenset({self.model} if self.model else ())
         if self.layout.folder is None:
             return frozenset({self.layout.model})
         parts = PurePath(self.layout.folder).parts

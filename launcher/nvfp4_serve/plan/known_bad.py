@@ -129,18 +129,18 @@ def _holds(when: Conditions, now: Case) -> bool:
 
 def _is_checkpoint(when: Conditions, now: Case) -> bool:
     layout = now.layout
+    if not _one_of(when.model, now.models):
+        return False
     if layout is None:
-        asked = (when.model, when.revision, when.layout, when.architecture)
-        return not any(asked) and not when.schemes
-    schemes = when.schemes or {}
+        headers = (when.layout, when.architecture, when.schemes)
+        return not any(headers) and _one_of(when.revision, [now.revision])
     return (
-        _one_of(when.model, now.models)
-        and _one_of(when.revision, [layout.revision])
+        _one_of(when.revision, [layout.revision])
         and _one_of(when.layout, [layout.layout])
         and _one_of(when.architecture, [layout.architecture])
         and all(
             _one_of(wanted, layout.schemes.get(name, "").split("+"))
-            for name, wanted in schemes.items()
+            for name, wanted in (when.schemes or {}).items()
         )
     )
 
@@ -165,7 +165,8 @@ def _is_machine(when: Conditions, now: Case) -> bool:
     host = now.host
     if host is None:
         asked = (when.wsl, when.cpu, when.driver, when.cuda_driver)
-        return not any(value is not None for value in asked)
+        is_asked = any(value is not None for value in asked)
+        return not is_asked and _number(when.nodes, now.nodes)
     speaks = capability_text(host.cuda_driver) if host.cuda_driver else None
     return (
         _is(when.wsl, host.wsl)

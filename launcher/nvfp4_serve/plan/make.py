@@ -1,7 +1,7 @@
 """Layout + Host + what was asked -> Plan. Pure; no files, no clock, no environment."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.host.types import Gpu, Host
@@ -20,6 +20,11 @@ from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.weights import Split
 from nvfp4_serve.recipe.knowledge import Knowledge
+from nvfp4_serve.units import GIB
+
+#: A limit, not an allocation. NCCL and vLLM's shared-memory broadcast take hundreds of
+#: MiB for each process of a tensor-parallel group; Docker's default is 64 MiB.
+_SHM: Final = 16 * GIB
 
 
 def make_plan(
@@ -139,7 +144,7 @@ def _plan(
         gpus=tuple(gpu.uuid for gpu in sized.gpus),
         mounts=_mounts(layout),
         bind=_address(request.host, request.port),
-        shm_bytes=0,
+        shm_bytes=_SHM,
         budget=sized.budget,
         expect=expect(layout, on_gpu=bool(sized.gpus), kernels={}),
         because=reasons,

@@ -3,13 +3,15 @@
 Rules give way to a recipe, and a recipe to the user.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan import kinds
 from nvfp4_serve.plan.flags import (
     Spellings,
     asked_flags,
@@ -24,7 +26,10 @@ from nvfp4_serve.recipe.choose import choose
 from nvfp4_serve.recipe.environment import Variables, check_environment
 from nvfp4_serve.recipe.judge import judge, names_of
 from nvfp4_serve.recipe.knowledge import Knowledge
-from nvfp4_serve.recipe.types import Recipe
+from nvfp4_serve.recipe.types import Arg, Recipe
+from nvfp4_serve.units import format_bytes
+
+UTILIZATION: Final = "--gpu-memory-utilization"
 
 
 def take_recipe(
@@ -52,6 +57,9 @@ def take_recipe(
         for name, arg in recipe.args.items()
         if spellings.get(name, name) not in asked
     }
+    left_out = tuple(_not_free(recipe, args, host))
+    if left_out:
+        del args[UTILIZATION]
     return Told(
         recipe=recipe,
         host=replace(host, gpus=chosen.verdict.gpus),
@@ -63,6 +71,7 @@ def take_recipe(
             *_by_name(recipe, layout),
             *_of_revision(recipe, layout),
             *_replaced(recipe, request, spellings, asked),
+            *left_out,
             *_replaced_variables(recipe, yours),
         ),
     )
@@ -120,7 +129,7 @@ def _by_name(recipe: Recipe, layout: Layout) -> Iterator[Finding]:
     """Yield that nothing but a folder's name says that the recipe is for it."""
     expect = recipe.expect
     names = names_of(layout)
-    if names.hub or expect.layouts or expect.architecture or expect.schemes:
+    if names.hub or expect.layouts or expect.architectures or expect.schemes:
         return
     if names.are(recipe.model_id):
         yield Finding(
@@ -165,6 +174,30 @@ def _replaced(
             f"{arg.why}",
             f"Leave `{name}` out to have the recipe's.",
         )
+
+
+def _not_free(recipe: Recipe, args: Mapping[str, Arg], host: Host) -> Iterator[Finding]:
+    """Yield that the recipe asks for more memory than is free on any GPU.
+
+    It cannot know of a screen, or of another program; the user did not ask for it.
+    """
+    arg = args.get(UTILIZATION)
+    able = [gpu for gpu in host.gpus if kinds.why_unused(gpu) is None]
+    if arg is None or not able or not isinstance(arg.value, float):
+        return
+    wanted = arg.value
+    if any(kinds.has_free(gpu, host, wanted) for gpu in able):
+        return
+    best = max(able, key=lambda gpu: kinds.free_memory(gpu, host))
+    free, total = kinds.free_memory(best, host), kinds.total_memory(best, host)
+    yield Finding(
+        "recipe-argument-left-out",
+        Severity.INFO,
+        f"The recipe `{recipe.id}` asks for `{UTILIZATION} {wanted:g}`, and less is "
+        f"free now on {best.name}: {format_bytes(free)} of {format_bytes(total)}. The "
+        "plan takes what is free.",
+        "Free memory to have the recipe's.",
+    )
 
 
 def _replaced_variables(recipe: Recipe, yours: dict[str, str]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan.flags import Spellings, flag_name, grouped_words
-from nvfp4_serve.recipe.flags import Flag
+from nvfp4_serve.recipe.flags import Flag, as_vllm_reads
 
 _FIX: Final = "Give each flag once, with a value that it takes."
 
@@ -63,7 +63,7 @@ def _faults(
         return
     choices = {_plain(choice): choice for choice in flag.choices}
     for text in texts:
-        if _plain(text) not in choices:
+        if as_vllm_reads(name, text) not in flag.choices:
             near = difflib.get_close_matches(_plain(text), choices, n=1)
             meant = f"did you mean `{choices[near[0]]}`?" if near else None
             takes = f"it takes {', '.join(flag.choices)}"
@@ -71,5 +71,5 @@ def _faults(
 
 
 def _plain(text: str) -> str:
-    """Return the text as vLLM compares it: ``flashinfer-trtllm`` is the same."""
+    """Return the text for a hint: in no case, ``-`` and ``_`` the same."""
     return text.casefold().replace("-", "_")

@@ -33,7 +33,8 @@ def choose(verdicts: Iterable[Verdict], wanted: str | None = None) -> Chosen:
     """Return the recipe to take: the one asked for, or the best that fits.
 
     The best has the best status; of those, the most conditions; of those, the highest
-    rank. The order of files decides nothing.
+    rank. The order of files decides nothing. None is taken of several checkpoints that
+    one folder may be.
 
     Args:
         verdicts: Of `judge`, with the checkpoint.
@@ -50,6 +51,9 @@ def choose(verdicts: Iterable[Verdict], wanted: str | None = None) -> Chosen:
     if wanted is not None:
         return _forced(judged, wanted)
     ours = [verdict for verdict in judged if _is_named(verdict)]
+    models = {v.recipe.model_id for v in ours if not _contradicted(v)}
+    if len(models) > 1:
+        return Chosen(None, (_several(sorted(models)),))
     best = _best([verdict for verdict in ours if verdict.fits])
     if best is not None:
         return Chosen(best)
@@ -58,6 +62,18 @@ def choose(verdicts: Iterable[Verdict], wanted: str | None = None) -> Chosen:
 
 def _is_named(verdict: Verdict) -> bool:
     return all(reason.ok for reason in verdict.reasons if reason.condition == "model")
+
+
+def _several(models: list[str]) -> Finding:
+    """Return that a folder's name is that of several owners' checkpoints."""
+    return Finding(
+        "recipe-of-several-checkpoints",
+        Severity.WARNING,
+        f"By its name and its headers this may be {' or '.join(models)}, which have "
+        "recipes of their own; none is taken.",
+        "Name one with `--recipe ID`, or keep the folder in one that is called as its "
+        f"owner: `{models[0]}`.",
+    )
 
 
 def _contradicted(verdict: Verdict) -> tuple[Reason, ...]:
@@ -205,5 +221,5 @@ def _strange(strange: list[Verdict]) -> Finding:
 def miss_text(reason: Reason) -> str:
     """Return one condition that does not hold, in words."""
     if reason.condition == "blocked":
-        return f"blocked: {reason.found}"
+        return f"blocked: {reason.found.rstrip('.')}"
     return f"{reason.condition}: wanted {reason.wanted}, found {reason.found}"

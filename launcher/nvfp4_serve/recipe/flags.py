@@ -1,6 +1,6 @@
 """The flags that an engine takes, from ``recipes/flags/``: its own parser's words."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,6 +26,18 @@ class Flag(msgspec.Struct, frozen=True):
 class _Flags(msgspec.Struct, frozen=True):
     vllm: str
     flags: tuple[Flag, ...]
+
+
+#: Of these vLLM takes any case, and ``-`` for ``_``; of others only what is written.
+#: vLLM 0.32.0, engine/arg_utils.py, ``add_cli_args``.
+_LENIENT: Final = frozenset(
+    {"--moe-backend", "--linear-backend", "--sparse-indexer-topk-backend"}
+)
+
+
+def as_vllm_reads(name: str, text: str) -> str:
+    """Return a value of the flag ``name`` as vLLM's parser reads it."""
+    return text.lower().replace("-", "_") if name in _LENIENT else text
 
 
 def read_flags(version: str = VLLM_VERSION) -> dict[str, Flag]:

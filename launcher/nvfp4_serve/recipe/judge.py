@@ -70,7 +70,28 @@ def judge(
         nodes: How many such machines there are.
     """
     kinds = kinds_of(host)
-    return tuple(_judge(recipe, layout, host, kinds, nodes) for recipe in recipes)
+    tried = tuple(recipes)
+    names = _names_among(tried, layout)
+    return tuple(
+        _judge(recipe, _of_model(recipe, layout, names), host, kinds, nodes)
+        for recipe in tried
+    )
+
+
+def _names_among(recipes: tuple[Recipe, ...], layout: Layout | None) -> Names:
+    """Return what the checkpoint is called; of a folder `OWNER/NAME`, both.
+
+    A folder's parent may be anything. It is the owner where a recipe says that there is
+    such a model.
+    """
+    names = Names(None, None) if layout is None else names_of(layout)
+    if layout is None or names.folder is None or layout.folder is None:
+        return names
+    path = PurePath(layout.folder)
+    whole = f"{path.parent.name}/{path.name}".casefold()
+    owned = (r.model_id for r in recipes if r.model_id.casefold() == whole)
+    hub = next(owned, None)
+    return names if hub is None else Names(hub, None)
 
 
 def kinds_of(host: Host) -> tuple[tuple[Gpu, ...], ...]:
@@ -96,12 +117,11 @@ def _memory(gpus: list[Gpu]) -> int:
 
 def _judge(
     recipe: Recipe,
-    layout: Layout | None,
+    of_model: Iterable[Reason],
     host: Host,
     kinds: tuple[tuple[Gpu, ...], ...],
     nodes: int,
 ) -> Verdict:
-    of_model = () if layout is None else tuple(_of_model(recipe, layout))
     tried = [
         (explain(recipe.when, host, gpus, nodes=nodes, vllm=VLLM_VERSION), gpus)
         for gpus in kinds
@@ -116,18 +136,20 @@ def _judge(
     return Verdict(recipe, (*of_model, *on_host, *blocked), gpus)
 
 
-def _of_model(recipe: Recipe, layout: Layout) -> Iterator[Reason]:
-    names = names_of(layout)
+def _of_model(recipe: Recipe, layout: Layout | None, names: Names) -> Iterator[Reason]:
+    if layout is None:
+        return
     yield Reason(names.are(recipe.model_id), "model", recipe.model_id, names.text)
     expect = recipe.expect
     if expect.layouts:
         wanted = ", ".join(expect.layouts)
         holds = layout.layout in expect.layouts
         yield Reason(holds, "expect.layouts", wanted, layout.layout)
-    if expect.architecture is not None:
+    if expect.architectures:
+        wanted = ", ".join(expect.architectures)
         found = layout.architecture or "none"
-        holds = expect.architecture == layout.architecture
-        yield Reason(holds, "expect.architecture", expect.architecture, found)
+        holds = layout.architecture in expect.architectures
+        yield Reason(holds, "expect.architecture", wanted, found)
     for name, wanted in expect.schemes.items():
         found = layout.schemes.get(name, "none")
         holds = set(found.split("+")) == set(wanted.split("+"))

@@ -179,7 +179,7 @@ def _flatten(file: File, index: int, path: Path, faults: list[Fault]) -> Recipe:
         env=_env(file.base.env, variant),
         expect=Expected(
             layouts=file.expect.layouts,
-            architecture=file.expect.architecture,
+            architectures=_one_or_more(file.expect.architecture),
             schemes=file.expect.schemes,
             log_must=variant.expect.log_must,
             log_must_not=variant.expect.log_must_not,
@@ -219,6 +219,10 @@ def _is_beside(folder: Path, text: str) -> bool:
     path = PurePosixPath(text)
     inside = not path.is_absolute() and ".." not in path.parts
     return inside and (folder / path).is_file()
+
+
+def _one_or_more(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
 
 
 def _args(base: dict[str, ArgRow], variant: Variant) -> dict[str, Arg]:

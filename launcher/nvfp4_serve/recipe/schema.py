@@ -27,7 +27,7 @@ class ExpectFile(Struct, frozen=True, forbid_unknown_fields=True):
     """What the headers must say."""
 
     layouts: tuple[_Text, ...] = ()
-    architecture: _Text | None = None
+    architecture: _Text | Annotated[tuple[_Text, ...], Meta(min_length=1)] = ()
     schemes: dict[str, _Text] = {}
 
 

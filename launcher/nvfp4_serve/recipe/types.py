@@ -141,7 +141,8 @@ class Expected:
 
     Attributes:
         layouts: Ids of `checkpoint.layout_ids`; one of them. None given: any.
-        architecture: ``architectures[0]`` of config.json; None: any.
+        architectures: One of them is ``architectures[0]`` of config.json. None given:
+            any.
         schemes: Module class to the scheme that all of it has.
         log_must: Regular expressions; each matches some line of the engine's log.
         log_must_not: Regular expressions; none matches any line.
@@ -149,7 +150,7 @@ class Expected:
     """
 
     layouts: tuple[str, ...] = ()
-    architecture: str | None = None
+    architectures: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
     log_must: tuple[str, ...] = ()
     log_must_not: tuple[str, ...] = ()

@@ -38,17 +38,14 @@ def export_compose(plan: Plan, image: str | None) -> Exported:
         "ports": [_port(plan.bind)],
         "volumes": [_bind(mount) for mount in plan.mounts] or [_hub()],
         "restart": "no",
+        "shm_size": plan.shm_bytes,
     }
-    if plan.shm_bytes:
-        service["shm_size"] = plan.shm_bytes
     if plan.gpus:
         service["deploy"] = {"resources": {"reservations": {"devices": [_gpus(plan)]}}}
     data: dict[str, Any] = {"services": {"vllm": service}}
     if not plan.mounts:
         data["volumes"] = {"hub": {}}
-    return Exported(
-        render_yaml(data), (*common_warnings(plan, name), *_shared_memory(plan))
-    )
+    return Exported(render_yaml(data), tuple(common_warnings(plan, name)))
 
 
 def _literal(text: str) -> str:
@@ -102,13 +99,3 @@ def _hub() -> dict[str, Any]:
 
 def _gpus(plan: Plan) -> dict[str, Any]:
     return Inside(driver="nvidia", device_ids=list(plan.gpus), capabilities=["gpu"])
-
-
-def _shared_memory(plan: Plan) -> tuple[str, ...]:
-    if plan.shm_bytes or len(plan.gpus) < 2:
-        return ()
-    told = (
-        "The plan says nothing of shared memory, and a container has 64 MiB; give the "
-        "service a `shm_size`, for several GPUs talk through it."
-    )
-    return (told,)

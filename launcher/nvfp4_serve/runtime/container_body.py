@@ -11,7 +11,6 @@ from nvfp4_serve.plan.types import Plan
 from nvfp4_serve.runtime.containers import INSTANCE_LABEL, LABEL, Image
 from nvfp4_serve.runtime.model_mount import MODEL, ModelMount
 from nvfp4_serve.runtime.port import split_bind
-from nvfp4_serve.units import GIB
 
 #: Secrets are files here, in a volume of the container's own: the engine shows the
 #: environment and the arguments of a container to whoever may ask it.
@@ -42,9 +41,6 @@ LIMITS: Final[Mapping[str, int]] = {
     "stack": 64 << 20,
     "nofile": 1 << 20,
 }
-#: A limit, not an allocation. NCCL and vLLM's shared-memory broadcast take hundreds of
-#: MiB for each process of a tensor-parallel group; Docker's default is 64 MiB.
-_SHM: Final = 16 * GIB
 #: Seconds that `docker stop` by hand gives the engine; it frees the GPUs meanwhile.
 STOP_SECONDS: Final = 120
 #: Reads the key from its file, for the engine alone, and becomes the engine.
@@ -191,7 +187,7 @@ def _host_config(order: Order, port: str) -> dict[str, Any]:
             {"Name": name, "Soft": LIMITS[name], "Hard": LIMITS[name]}
             for name in order.limits
         ],
-        "ShmSize": order.plan.shm_bytes or _SHM,
+        "ShmSize": order.plan.shm_bytes,
         "IpcMode": "private",
         "Init": order.init,
         # Set once the answers are right: a start that fails must not be repeated.

@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from nvfp4_serve.finding import Finding
+from nvfp4_serve.recipe.flags import as_vllm_reads
 from nvfp4_serve.recipe.forbidden import why_no_flag
 from nvfp4_serve.recipe.foreign.arguments import (
     Argument,
@@ -45,7 +47,9 @@ def check_flags(
         )
         for fault in found.faults
     ]
-    given = [_renamed(argument, flags, label, findings) for argument in found.given]
+    given = [
+        _as_read(_renamed(argument, flags, label, findings)) for argument in found.given
+    ]
     claimed = claims(given)
     findings += _disagreements(claimed, label)
     counted = [several[-1] for several in claimed.values()]
@@ -60,6 +64,13 @@ def check_flags(
         findings += public_bind(counted, label)
     findings += dangers(kept, about, label)
     return tuple(kept), tuple(findings)
+
+
+def _as_read(argument: Argument) -> Argument:
+    """Return the argument with the value that vLLM's parser makes of it."""
+    if not isinstance(argument.value, str):
+        return argument
+    return replace(argument, value=as_vllm_reads(argument.name, argument.value))
 
 
 def _left_out(given: list[Argument], label: str) -> Iterator[Finding]:

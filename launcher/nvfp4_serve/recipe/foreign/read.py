@@ -88,7 +88,7 @@ def read_foreign(raw: bytes, label: str, wanted: Wanted, flags: Flags) -> Import
             evidence=tuple(redact(line, secrets) for line in error.evidence),
             fix=redact(error.fix, secrets),
         ) from None
-    return _sorted(without_secrets(imported, secrets))
+    return with_findings(without_secrets(imported, secrets))
 
 
 def _decoded(raw: bytes, label: str) -> str:
@@ -233,8 +233,10 @@ def _is_nvfp4(model: str, arguments: Arguments) -> bool:
     return "fp4" in model.lower() or "fp4" in told or told == "modelopt_mixed"
 
 
-def _sorted(imported: Imported) -> Imported:
-    by_severity = sorted(imported.findings, key=lambda found: _ORDER[found.severity])
+def with_findings(imported: Imported, more: tuple[Finding, ...] = ()) -> Imported:
+    """Return it with more findings; the worst come first."""
+    findings = (*imported.findings, *more)
+    by_severity = sorted(findings, key=lambda found: _ORDER[found.severity])
     return replace(imported, findings=tuple(by_severity))
 
 

@@ -28,7 +28,12 @@ _SHAPES: Final = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}"
     r"|github_pat_\w{20,}|nvapi-[\w-]{16,}|AKIA[A-Z0-9]{16}|glpat-[\w-]{16,})"
 )
-_URL_LOGIN: Final = re.compile(r"://[^\s/@:]+:([^\s/@]+)@")
+#: ``https://me:secret@host``; an image as ``me:secret@host/name``, but no digest.
+_LOGIN: Final = re.compile(
+    r"""(?:://[^\s/@:]+:([^\s/@]+)@|(?:^|[\s"'=])[^\s/@:"'=]+:([^\s/@]+)@"""
+    r"""[\w.-]+(?::\d+)?/)""",
+    re.MULTILINE,
+)
 #: Values that hide nothing, or that stand for one.
 _HARMLESS: Final = re.compile(r"(?i)empty|none|null|true|false|[<{$].*|\d{1,3}|")
 _SHORTEST: Final = 4
@@ -45,7 +50,7 @@ def is_secret_name(name: str) -> bool:
 def secrets_in(text: str) -> frozenset[str]:
     """Return every secret of ``text`` that must not be repeated."""
     found = [match.group() for match in _SHAPES.finditer(text)]
-    found += [match.group(1) for match in _URL_LOGIN.finditer(text)]
+    found += [match[1] or match[2] for match in _LOGIN.finditer(text)]
     for pattern in (_GIVEN, _FLAG):
         for match in pattern.finditer(text):
             if is_secret_name(match["name"]):
