@@ -35,8 +35,12 @@ def too_big(asked: Asked, tried: tuple[Fit, ...]) -> DoesNotFitError:
     reasons = tuple(dict.fromkeys(why for why in unused if why is not None))
     if not tried and not reasons:
         reasons = _too_few(asked)
+    model = asked.layout.model
+    problem = f"{model} does not fit the GPUs of this machine."
+    if not kinds.kinds_of(asked.host.gpus):
+        problem = f"No GPU of this machine can be planned for, to serve {model}."
     return DoesNotFitError(
-        f"{asked.layout.model} does not fit the GPUs of this machine.",
+        problem,
         evidence=(*map(_row, tried), *reasons),
         fix=_fix(asked, tried),
     )
