@@ -14,9 +14,10 @@ from nvfp4_serve.ready.log import LogReader, read_log
 from nvfp4_serve.ready.phases import Phases
 from nvfp4_serve.ready.types import Say, Watched
 
-#: Which kernel runs NVFP4 layers or experts: vLLM 0.32.0, ``kernels/linear/__init__.py``
-#: and ``fused_moe/oracle/nvfp4.py``.
+#: Which kernel runs NVFP4 layers or experts: vLLM 0.32.0, ``kernels/linear`` and
+#: ``fused_moe/oracle/nvfp4.py``.
 _KERNEL: Final = re.compile(r"Using \S+ (?:for NVFP4 GEMM|NvFp4 MoE backend)")
+
 
 def wait_until_right(
     engine: Watched,
