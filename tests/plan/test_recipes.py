@@ -418,3 +418,22 @@ def test_the_missions_model_is_refused_by_eight_rtx_pro_6000_with_the_sum() -> N
     said = "\n".join(caught.value.evidence)
     assert re.search(r"8 x .*weights 106\.\d GiB", said)
     assert "misses compute_capability: wanted 10.3, found 12.0" in said
+
+
+def test_a_recipe_that_wants_more_memory_than_is_free_gets_what_is_free(
+    tmp_path: Path,
+) -> None:
+    busy = gpu_host(gpu(0, free=48 * GIB))
+
+    made = plan(tmp_path, args={"--gpu-memory-utilization": arg(0.95)}, host=busy)
+
+    assert made.recipe_id == "qwen3/sm120"
+    assert value_of(made, "--gpu-memory-utilization") == "0.5"
+    assert [finding.id for finding in made.findings] == ["recipe-share-not-free"]
+
+
+def test_a_recipes_share_of_the_memory_holds_where_it_is_free(tmp_path: Path) -> None:
+    made = plan(tmp_path, args={"--gpu-memory-utilization": arg(0.95)})
+
+    assert value_of(made, "--gpu-memory-utilization") == "0.95"
+    assert made.findings == ()

@@ -5,11 +5,13 @@ Rules give way to a recipe, and a recipe to the user.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan import kinds
 from nvfp4_serve.plan.flags import (
     Spellings,
     asked_flags,
@@ -25,6 +27,8 @@ from nvfp4_serve.recipe.environment import Variables, check_environment
 from nvfp4_serve.recipe.judge import judge, names_of
 from nvfp4_serve.recipe.knowledge import Knowledge
 from nvfp4_serve.recipe.types import Recipe
+
+_SHARE: Final = "--gpu-memory-utilization"
 
 
 def take_recipe(
@@ -52,7 +56,7 @@ def take_recipe(
         for name, arg in recipe.args.items()
         if spellings.get(name, name) not in asked
     }
-    return Told(
+    told = Told(
         recipe=recipe,
         host=replace(host, gpus=chosen.verdict.gpus),
         context=args.pop(CONTEXT, None),
@@ -66,6 +70,27 @@ def take_recipe(
             *_replaced_variables(recipe, yours),
         ),
     )
+    return _with_what_is_free(told, spellings)
+
+
+def _with_what_is_free(told: Told, spellings: Spellings) -> Told:
+    """Leave out the recipe's fraction of the memory, where less than that is free."""
+    able = [gpu for gpu in told.host.gpus if kinds.why_unused(gpu) is None]
+    for name, arg in told.args.items():
+        if spellings.get(name, name) != _SHARE or not able:
+            continue
+        wanted = float(str(arg.value))
+        if any(kinds.has_free(gpu, told.host, wanted) for gpu in able):
+            continue
+        finding = Finding(
+            "recipe-share-not-free",
+            Severity.WARNING,
+            f"The recipe `{told.id}` takes {wanted:g} of the GPU's memory, and less is "
+            "free now; the plan takes what is free.",
+            "Free memory to have the recipe's.",
+        )
+        return replace(told.without(name), findings=(*told.findings, finding))
+    return told
 
 
 def check_recipe(recipe: Recipe, spellings: Spellings, variables: Variables) -> None:
