@@ -61,12 +61,16 @@ def asked(context: click.Context) -> Asked:
 
 
 def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the variables that the engine would get and heed; no secret."""
+    """Return the variables that the engine gets and heeds; no secret.
+
+    ``VLLM_PORT`` is an address where Kubernetes set it, beside a service ``vllm``.
+    """
     return tuple(
         sorted(
             (name, value)
             for name, value in environment.items()
             if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+            if not (name == "VLLM_PORT" and "://" in value)
         )
     )
 
