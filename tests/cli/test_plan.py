@@ -148,3 +148,18 @@ def test_a_dead_variable_of_the_caller_is_refused_by_name(
 
     assert "`VLLM_USE_FLASHINFER_MOE_FP4`" in caught.value.problem
     assert "--linear-backend" in " ".join(caught.value.evidence)
+
+
+def test_variables_of_the_caller_are_in_the_plan_but_for_secrets_and_kubernetes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NCCL_DEBUG", "INFO")
+    monkeypatch.setenv("VLLM_API_KEY", "hidden")
+    monkeypatch.setenv("VLLM_PORT", "tcp://10.0.0.1:8000")
+    monkeypatch.setenv("VLLM_SERVICE_HOST", "10.0.0.1")
+
+    made = json.loads(plan(str(EXAMPLE), "--json"))
+
+    names = {name for name, _ in made["env"]}
+    assert "NCCL_DEBUG" in names
+    assert not names & {"VLLM_API_KEY", "VLLM_PORT", "VLLM_SERVICE_HOST"}
