@@ -163,3 +163,19 @@ def test_variables_of_the_caller_are_in_the_plan_but_for_secrets_and_kubernetes(
     names = {name for name, _ in made["env"]}
     assert "NCCL_DEBUG" in names
     assert not names & {"VLLM_API_KEY", "VLLM_PORT", "VLLM_SERVICE_HOST"}
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_the_kernels_of_a_draft_are_shown_where_it_is_loaded(drafts: bool) -> None:
+    facts = HOSTS.parent / "checkpoints/deepseek-v4-pro-nvfp4-fp8-mtp.json"
+    model = "canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP"
+    words = ("--", "--speculative-config.method", "mtp") if drafts else ()
+
+    said = plan(
+        *(model, "--checkpoint-facts", str(facts), "--diff", "auto"),
+        *("--facts", str(HOSTS / "b200x8.json"), *words),
+    )
+
+    parts = {line.split()[0] for line in said.splitlines() if line.strip()}
+    assert ("draft" in parts) is drafts
+    assert "experts" in parts
