@@ -10,6 +10,7 @@ from nvfp4_serve.errors import DoesNotFitError, UsageError
 from nvfp4_serve.host import Host
 from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.knowledge import load_knowledge
 
 KNOWN = replace(load_knowledge(recipes=()), known_bad=())
@@ -151,3 +152,59 @@ def test_a_gpu_that_is_too_old_is_refused_by_its_capability() -> None:
         plan(gpu_host(gpu(capability=(7, 0))))
 
     assert "compute capability 7.0" in " ".join(caught.value.evidence)
+
+
+def test_a_context_longer_than_the_model_was_made_for_is_doubted() -> None:
+    host = gpu_host(gpu())
+    longer = Request(max_model_len=50_000)
+    scaled = replace(longer, extra=("--hf-overrides", '{"rope_scaling": {}}'))
+    forced = replace(longer, environment=(("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"),))
+
+    ids = {
+        name: [found.id for found in make_plan(layout(), host, one, KNOWN).findings]
+        for name, one in {"l": longer, "s": scaled, "f": forced}.items()
+    }
+
+    assert ids == {"l": ["context-beyond-the-model"], "s": [], "f": []}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--gpu-memory-utilization",), ("-O",), ("-tp", "--enforce-eager")],
+)
+def test_a_flag_without_its_value_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="lacks its value"):
+        plan(gpu_host(gpu()), *words)
+
+
+@pytest.mark.parametrize(
+    "words", [("-O3",), ("-O", "3"), ("-O=3",), ("-cc.mode", "3"), ("-cc", "{}")]
+)
+def test_short_spellings_of_the_real_parser_are_passed_on(
+    words: tuple[str, ...],
+) -> None:
+    made = plan(gpu_host(gpu()), *words)
+
+    assert made.argv[-len(words) :] == words
+
+
+def test_levels_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="'3' and '1'"):
+        plan(gpu_host(gpu()), "-O3", "-O=1")
+
+
+@pytest.mark.parametrize("flag", ["--speculative-config", "-sc"])
+def test_a_draft_counts_however_its_flag_is_spelt(flag: str) -> None:
+    words = (f"{flag}.method", "mtp", f"{flag}.num_speculative_tokens", "2")
+
+    wishes = read_wishes(words, KNOWN.spellings)
+
+    assert (wishes.drafts, wishes.speculated) == (True, 2)
+
+
+def test_a_cache_that_was_asked_for_stands_in_the_sum() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(gpu_host(gpu()), "--kv-cache-memory-bytes", "500G")
+
+    assert "500.0 GiB KV cache as asked" in caught.value.evidence[0]
+    assert "--kv-cache-memory-bytes" in caught.value.fix

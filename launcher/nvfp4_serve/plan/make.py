@@ -15,7 +15,7 @@ from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.names import served_name
 from nvfp4_serve.plan.scales import check_scales
-from nvfp4_serve.plan.surroundings import variable_reasons
+from nvfp4_serve.plan.surroundings import too_long, variable_reasons
 from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.weights import Split
@@ -75,7 +75,7 @@ def make_plan(
         ),
         kernels=kernels.compared,
         ready=told.ready,
-        findings=told.findings,
+        findings=(*told.findings, *too_long(layout, request, said.both.asked)),
         notes=told.notes,
     )
     return hold_against(plan, layout, host, request, knowledge)

@@ -9,6 +9,7 @@ from nvfp4_serve.plan import kinds
 from nvfp4_serve.plan.fit import UNSIZED_CACHE, Asked, Fit, fit
 from nvfp4_serve.plan.parallel import TENSOR_SIZES, cannot_share, keeps_experts_whole
 from nvfp4_serve.plan.weights import Split
+from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.units import GIB, format_bytes
 
 _STAGES: Final = (1, 2, 4, 8)
@@ -41,7 +42,7 @@ def too_big(asked: Asked, tried: tuple[Fit, ...]) -> DoesNotFitError:
         problem = f"No GPU of this machine can be planned for, to serve {model}."
     return DoesNotFitError(
         problem,
-        evidence=(*map(_row, tried), *reasons),
+        evidence=(*(_row(one, asked.wishes) for one in tried), *reasons),
         fix=_fix(asked, tried),
     )
 
@@ -60,11 +61,13 @@ def _too_few(asked: Asked) -> tuple[str, ...]:
     )
 
 
-def _row(one: Fit) -> str:
+def _row(one: Fit, wishes: Wishes) -> str:
     budget = one.budget
     cache = f"at least {format_bytes(UNSIZED_CACHE)} KV cache"
     if one.context is not None:
         cache = f"{format_bytes(one.context)} KV cache of {one.wanted} tokens"
+    if wishes.kv_cache is not None and wishes.kv_cache >= (one.context or 0):
+        cache = f"{format_bytes(wishes.kv_cache)} KV cache as asked"
     return (
         f"{_named(one)}: weights {format_bytes(budget.weights)} "
         f"({format_bytes(budget.replicated)} whole, {format_bytes(budget.sharded)} "
@@ -91,6 +94,8 @@ def _fix(asked: Asked, tried: tuple[Fit, ...]) -> str:
     ways = [*_shorter(asked, tried), *_more(asked), *_others(asked)]
     if ways:
         return f"What would fit: {'; '.join(ways)}."
+    if asked.wishes.kv_cache is not None:
+        return "Ask for less with `--kv-cache-memory-bytes`, or use more GPUs."
     return (
         "Use more or larger GPUs, or serve on the CPU with `CUDA_VISIBLE_DEVICES=` "
         "(empty)."
