@@ -12,6 +12,7 @@ from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.knowledge import load_knowledge
+from nvfp4_serve.units import GIB
 
 KNOWN = replace(load_knowledge(recipes=()), known_bad=())
 
@@ -208,3 +209,12 @@ def test_a_cache_that_was_asked_for_stands_in_the_sum() -> None:
 
     assert "500.0 GiB KV cache as asked" in caught.value.evidence[0]
     assert "--kv-cache-memory-bytes" in caught.value.fix
+
+
+def test_a_machine_that_is_busy_is_told_that_it_would_do_when_free() -> None:
+    busy = gpu_host(gpu(memory=None, capability=(12, 1)), memory_available=10 * GIB)
+
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(busy)
+
+    assert "as here, once its memory is free" in caught.value.fix

@@ -91,7 +91,7 @@ def _named(one: Fit) -> str:
 
 
 def _fix(asked: Asked, tried: tuple[Fit, ...]) -> str:
-    ways = [*_shorter(asked, tried), *_more(asked), *_others(asked)]
+    ways = [*_shorter(asked, tried), *_freed(asked), *_more(asked), *_others(asked)]
     if ways:
         return f"What would fit: {'; '.join(ways)}."
     if asked.wishes.kv_cache is not None:
@@ -108,6 +108,20 @@ def _shorter(asked: Asked, tried: tuple[Fit, ...]) -> list[str]:
         return []
     best = max(some, key=lambda one: one.longest or 0)
     return [f"`--max-model-len {best.longest}` on {_named(best)}"]
+
+
+def _freed(asked: Asked) -> list[str]:
+    """Return what of this machine would hold it, were the machine's memory free."""
+    idle_host = replace(asked.host, memory_available=asked.host.memory_total)
+    found = []
+    for kind in kinds.kinds_of(asked.host.gpus):
+        if kinds.utilization(kind, asked.host) >= kinds.default_utilization(kind[0]):
+            continue
+        idle = replace(kind[0], memory_free=kind[0].memory_total)
+        one = _smallest(replace(asked, host=idle_host), idle)
+        if one is not None and len(one.gpus) <= len(kind):
+            found.append(f"{_named(one)} as here, once its memory is free")
+    return found
 
 
 def _more(asked: Asked) -> list[str]:
