@@ -154,6 +154,11 @@ def run(name: str, address: tuple[str, int], behaviour: frozenset[str]) -> None:
         _start_child("VLLM::EngineCor", own_group=False)
     if "crashes" in behaviour:
         _crash()
+    if "marlin" in behaviour:
+        _say(
+            "INFO 11-21 02:30:01 [nvfp4.py:286] Using 'MARLIN' NvFp4 MoE backend out "
+            "of potential backends: ['FLASHINFER_TRTLLM', 'MARLIN']."
+        )
     if "never-listens" in behaviour:
         time.sleep(600)
     _Handler.name = name

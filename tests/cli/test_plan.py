@@ -148,3 +148,34 @@ def test_a_dead_variable_of_the_caller_is_refused_by_name(
 
     assert "`VLLM_USE_FLASHINFER_MOE_FP4`" in caught.value.problem
     assert "--linear-backend" in " ".join(caught.value.evidence)
+
+
+def test_variables_of_the_caller_are_in_the_plan_but_for_secrets_and_kubernetes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NCCL_DEBUG", "INFO")
+    monkeypatch.setenv("VLLM_API_KEY", "hidden")
+    monkeypatch.setenv("VLLM_PORT", "tcp://10.0.0.1:8000")
+    monkeypatch.setenv("VLLM_SERVICE_HOST", "10.0.0.1")
+
+    made = json.loads(plan(str(EXAMPLE), "--json"))
+
+    names = {name for name, _ in made["env"]}
+    assert "NCCL_DEBUG" in names
+    assert not names & {"VLLM_API_KEY", "VLLM_PORT", "VLLM_SERVICE_HOST"}
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_the_kernels_of_a_draft_are_shown_where_it_is_loaded(drafts: bool) -> None:
+    facts = HOSTS.parent / "checkpoints/deepseek-v4-pro-nvfp4-fp8-mtp.json"
+    model = "canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP"
+    words = ("--", "--speculative-config.method", "mtp") if drafts else ()
+
+    said = plan(
+        *(model, "--checkpoint-facts", str(facts), "--diff", "auto"),
+        *("--facts", str(HOSTS / "b200x8.json"), *words),
+    )
+
+    parts = {line.split()[0] for line in said.splitlines() if line.strip()}
+    assert ("draft" in parts) is drafts
+    assert "experts" in parts

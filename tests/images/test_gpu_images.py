@@ -92,8 +92,13 @@ def test_little_is_added_to_the_base(images: Docker, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["base", "gb10"])
-def test_without_a_gpu_it_says_so_and_serves_nothing(images: Docker, name: str) -> None:
-    code, said = run(images, f"nvfp4-serve:dev-{name}", "/models/sonnet-18-nvfp4")
+@pytest.mark.parametrize("command", ["serve", "plan"])
+def test_without_a_gpu_it_says_so_and_serves_nothing(
+    images: Docker, name: str, command: str
+) -> None:
+    words = (command, "/models/sonnet-18-nvfp4")
+
+    code, said = run(images, f"nvfp4-serve:dev-{name}", *words)
 
     assert code == ExitCode.ENGINE
     assert "No NVIDIA GPU can be used in this container" in said

@@ -8,8 +8,11 @@ from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
 from nvfp4_serve.errors import DoesNotFitError, UsageError
 from nvfp4_serve.host import Host
+from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Plan, Request, make_plan
+from nvfp4_serve.plan.wishes import read_wishes
 from nvfp4_serve.recipe.knowledge import load_knowledge
+from nvfp4_serve.units import GIB
 
 KNOWN = replace(load_knowledge(recipes=()), known_bad=())
 
@@ -19,9 +22,13 @@ def plan(host: Host, *words: str) -> Plan:
 
 
 def test_a_gpu_newer_than_every_rule_is_refused_by_its_capability() -> None:
-    with pytest.raises(DoesNotFitError) as caught:
-        plan(gpu_host(gpu(capability=(13, 0))))
+    host = gpu_host(gpu(capability=(13, 0)))
 
+    with pytest.raises(DoesNotFitError, match="No GPU of this machine") as caught:
+        plan(host)
+
+    (finding,) = (f for f in host_findings(host) if f.id == "capability-unknown")
+    assert "no plan uses it" in finding.message
     assert "compute capability 13.0 is not among those" in caught.value.evidence[0]
 
 
@@ -146,3 +153,68 @@ def test_a_gpu_that_is_too_old_is_refused_by_its_capability() -> None:
         plan(gpu_host(gpu(capability=(7, 0))))
 
     assert "compute capability 7.0" in " ".join(caught.value.evidence)
+
+
+def test_a_context_longer_than_the_model_was_made_for_is_doubted() -> None:
+    host = gpu_host(gpu())
+    longer = Request(max_model_len=50_000)
+    scaled = replace(longer, extra=("--hf-overrides", '{"rope_scaling": {}}'))
+    forced = replace(longer, environment=(("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"),))
+
+    ids = {
+        name: [found.id for found in make_plan(layout(), host, one, KNOWN).findings]
+        for name, one in {"l": longer, "s": scaled, "f": forced}.items()
+    }
+
+    assert ids == {"l": ["context-beyond-the-model"], "s": [], "f": []}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--gpu-memory-utilization",), ("-O",), ("-tp", "--enforce-eager")],
+)
+def test_a_flag_without_its_value_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="lacks its value"):
+        plan(gpu_host(gpu()), *words)
+
+
+@pytest.mark.parametrize(
+    "words", [("-O3",), ("-O", "3"), ("-O=3",), ("-cc.mode", "3"), ("-cc", "{}")]
+)
+def test_short_spellings_of_the_real_parser_are_passed_on(
+    words: tuple[str, ...],
+) -> None:
+    made = plan(gpu_host(gpu()), *words)
+
+    assert made.argv[-len(words) :] == words
+
+
+def test_levels_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="'3' and '1'"):
+        plan(gpu_host(gpu()), "-O3", "-O=1")
+
+
+@pytest.mark.parametrize("flag", ["--speculative-config", "-sc"])
+def test_a_draft_counts_however_its_flag_is_spelt(flag: str) -> None:
+    words = (f"{flag}.method", "mtp", f"{flag}.num_speculative_tokens", "2")
+
+    wishes = read_wishes(words, KNOWN.spellings)
+
+    assert (wishes.drafts, wishes.speculated) == (True, 2)
+
+
+def test_a_cache_that_was_asked_for_stands_in_the_sum() -> None:
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(gpu_host(gpu()), "--kv-cache-memory-bytes", "500G")
+
+    assert "500.0 GiB KV cache as asked" in caught.value.evidence[0]
+    assert "--kv-cache-memory-bytes" in caught.value.fix
+
+
+def test_a_machine_that_is_busy_is_told_that_it_would_do_when_free() -> None:
+    busy = gpu_host(gpu(memory=None, capability=(12, 1)), memory_available=10 * GIB)
+
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(busy)
+
+    assert "as here, once its memory is free" in caught.value.fix

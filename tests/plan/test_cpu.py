@@ -1,10 +1,14 @@
+from contextlib import nullcontext
+
 import pytest
 
 from hosts import cpu_host
 from layouts import full_attention, knowledge, layout
-from nvfp4_serve.errors import DoesNotFitError
+from nvfp4_serve.checkpoint.shapes import Widths
+from nvfp4_serve.errors import DoesNotFitError, UsageError
 from nvfp4_serve.plan import Plan, Request, Status, make_plan
 from nvfp4_serve.plan.types import Budget
+from nvfp4_serve.recipe.environment import read_variables
 from nvfp4_serve.units import GIB, MIB
 
 SPELLINGS = {
@@ -13,6 +17,8 @@ SPELLINGS = {
     "--no-enforce-eager": "--enforce-eager",
     "--tensor-parallel-size": "--tensor-parallel-size",
     "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-dp": "--data-parallel-size",
     "--kv-cache-memory-bytes": "--kv-cache-memory-bytes",
 }
 
@@ -20,7 +26,8 @@ SPELLINGS = {
 def plan(**changes: object) -> Plan:
     host = changes.pop("host", cpu_host())
     request = changes.pop("request", Request())
-    return make_plan(layout(**changes), host, request, knowledge(SPELLINGS))  # type: ignore[arg-type]
+    known = knowledge(SPELLINGS, variables=read_variables())
+    return make_plan(layout(**changes), host, request, known)  # type: ignore[arg-type]
 
 
 def flag(made: Plan, name: str) -> str | None:
@@ -188,7 +195,7 @@ def test_one_worker_runs_beside_the_core_and_counts_its_threads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "words"), [(2, ()), (1, ("-tp", "2"))], ids=["two-sockets", "two-workers"]
+    ("nodes", "words"), [(2, ()), (2, ("-tp", "2"))], ids=["two-sockets", "two-workers"]
 )
 def test_more_than_one_worker_or_node_is_left_to_the_engine(
     nodes: int, words: tuple[str, ...]
@@ -198,3 +205,60 @@ def test_more_than_one_worker_or_node_is_left_to_the_engine(
     assert not {"VLLM_ENABLE_V1_MULTIPROCESSING", "OMP_NUM_THREADS"} & set(
         dict(made.env)
     )
+
+
+@pytest.mark.parametrize("words", [("-tp", "2"), ("-pp=2",)])
+def test_more_workers_than_memory_nodes_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"2 workers.*this machine has 1"):
+        plan(request=Request(extra=words))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_refused"),
+    [
+        ("VLLM_CPU_OMP_THREADS_BIND", "0-7|8-15", False),
+        ("VLLM_CPU_OMP_THREADS_BIND", "auto", True),
+        ("VLLM_CPU_SIM_MULTI_NUMA", "1", False),
+        ("VLLM_CPU_SIM_MULTI_NUMA", "0", True),
+    ],
+)
+def test_workers_that_are_bound_by_hand_need_no_node_each(
+    name: str, value: str, is_refused: bool
+) -> None:
+    request = Request(extra=("-tp", "2"), environment=((name, value),))
+
+    outcome = pytest.raises(UsageError) if is_refused else nullcontext()
+    with outcome:
+        plan(request=request)
+
+
+def test_copies_of_a_model_with_experts_are_refused() -> None:
+    with pytest.raises(UsageError, match="2 copies"):
+        plan(request=Request(extra=("-dp", "2")), widths=Widths(experts=128))
+
+
+def test_each_copy_has_its_own_weights() -> None:
+    made = plan(request=Request(extra=("-dp", "2")), widths=Widths())
+
+    assert made.budget.weights == 2 * 57 * GIB
+
+
+def test_a_worker_has_the_memory_of_one_node() -> None:
+    with pytest.raises(DoesNotFitError, match=r"59\.2 GiB.*50\.0 GiB") as caught:
+        plan(host=cpu_host(memory_available=100 * GIB, numa_nodes=2))
+
+    assert "`-- --tensor-parallel-size 2` uses every node" in caught.value.fix
+    with pytest.raises(DoesNotFitError) as caught:
+        plan(host=cpu_host(memory_available=50 * GIB, numa_nodes=2))
+    assert "--tensor-parallel-size" not in caught.value.fix
+
+
+@pytest.mark.parametrize(("words", "in_container"), [(("-tp", "2"), False), ((), True)])
+def test_two_workers_have_both_nodes_and_a_container_its_limit(
+    words: tuple[str, ...], in_container: bool
+) -> None:
+    host = cpu_host(memory_available=100 * GIB, numa_nodes=2, in_container=in_container)
+
+    made = plan(host=host, request=Request(extra=words))
+
+    assert made.budget.usable == made.budget.total == 100 * GIB

@@ -307,6 +307,22 @@ def test_stages_hold_their_own_layers() -> None:
 
     # Five layers: vLLM gives the odd one to the first of two stages.
     assert [budget.weights // GIB for budget in made.budgets] == [30, 20]
+    assert made.budget == made.budgets[0]
+
+
+def test_the_fullest_stage_is_the_plans_where_all_have_the_cache_asked_for() -> None:
+    parts = tuple(
+        Part(Cut.SHARDED, layer, 1, draft=False, bytes=size * GIB)
+        for layer, size in enumerate((10, 30))
+    )
+    made_of = layout(parts=parts, widths=Widths(layers=2))
+    pair = gpu_host(*(gpu(i, memory=64 * GIB) for i in range(2)))
+    cache = ("--kv-cache-memory-bytes", "8G")
+
+    made = plan(made_of, pair, "--pipeline-parallel-size", "2", *cache)
+
+    assert [budget.weights // GIB for budget in made.budgets] == [10, 30]
+    assert made.budget == made.budgets[1]
 
 
 def test_every_gpu_of_a_copy_holds_all_and_experts_can_be_shared_by_copies() -> None:

@@ -366,7 +366,7 @@ def test_a_variable_of_the_users_stands_in_the_place_of_the_recipes(
 
     made = plan(tmp_path, env=env, request={"environment": yours})
 
-    assert "VLLM_USE_DEEP_GEMM" not in dict(made.env)
+    assert dict(made.env)["VLLM_USE_DEEP_GEMM"] == "1"
     assert dict(made.env)["VLLM_MARLIN_USE_ATOMIC_ADD"] == "1"
     (finding,) = made.findings
     assert finding.id == "recipe-variable-replaced"
@@ -448,3 +448,54 @@ def test_the_missions_model_is_refused_by_eight_rtx_pro_6000_with_the_sum() -> N
     said = "\n".join(caught.value.evidence)
     assert re.search(r"8 x .*weights 106\.\d GiB", said)
     assert "misses compute_capability: wanted 10.3, found 12.0" in said
+
+
+def test_a_recipe_that_wants_more_memory_than_is_free_gets_what_is_free(
+    tmp_path: Path,
+) -> None:
+    busy = gpu_host(gpu(0, free=48 * GIB))
+
+    made = plan(tmp_path, args={"--gpu-memory-utilization": arg(0.95)}, host=busy)
+
+    assert made.recipe_id == "qwen3/sm120"
+    assert value_of(made, "--gpu-memory-utilization") == "0.5"
+    assert [finding.id for finding in made.findings] == ["recipe-share-not-free"]
+
+
+def test_a_recipes_share_of_the_memory_holds_where_it_is_free(tmp_path: Path) -> None:
+    made = plan(tmp_path, args={"--gpu-memory-utilization": arg(0.95)})
+
+    assert value_of(made, "--gpu-memory-utilization") == "0.95"
+    assert made.findings == ()
+
+
+def test_a_variable_of_the_caller_reaches_the_engine_with_a_reason(
+    tmp_path: Path,
+) -> None:
+    made = plan(tmp_path, request={"environment": (("NCCL_DEBUG", "INFO"),)})
+
+    assert dict(made.env)["NCCL_DEBUG"] == "INFO"
+    sources = {reason.flag: reason.source for reason in made.because}
+    assert sources["NCCL_DEBUG=INFO"] == "the environment"
+
+
+def test_variables_of_the_caller_stand_in_the_place_of_the_rules(
+    tmp_path: Path,
+) -> None:
+    yours = ("VLLM_NO_USAGE_STATS", "0")
+
+    made = plan(tmp_path, request={"environment": (yours,)})
+
+    assert yours in made.env
+    assert "VLLM_NO_USAGE_STATS=1" not in [reason.flag for reason in made.because]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("VLLM_LOGGING_LEVEL", "error"), ("VLLM_CONFIGURE_LOGGING", "0")],
+)
+def test_an_engine_that_would_not_log_its_kernels_is_refused(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    with pytest.raises(UsageError, match="which kernels run"):
+        plan(tmp_path, request={"environment": ((name, value),)})

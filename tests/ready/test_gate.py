@@ -137,6 +137,18 @@ def test_a_log_without_an_expected_line_is_not_right() -> None:
     assert "missing: Using \\w+ for NVFP4" in caught.value.evidence
 
 
+def test_a_log_of_another_kernel_than_the_planned_shows_which_it_is() -> None:
+    planned = "Using 'FLASHINFER_TRTLLM' NvFp4 MoE backend"
+
+    with pytest.raises(NotRightError) as caught:
+        ask_the_gate("marlin", expect=Expect((planned,), (), canary=None))
+
+    assert caught.value.evidence[:2] == (
+        f"missing: {planned}",
+        "it says: Using 'MARLIN' NvFp4 MoE backend",
+    )
+
+
 def test_a_log_with_a_forbidden_line_is_not_right() -> None:
     expect = Expect((), ("architecture: Stand",), canary=None)
 

@@ -31,6 +31,15 @@ def test_the_plans_words_follow_the_images_command() -> None:
     assert made["Image"] == IMAGE.id
 
 
+def test_the_caches_of_this_machine_are_not_those_of_the_container() -> None:
+    made = body(
+        order(plan=plan(env=(("VLLM_CACHE_ROOT", "/here"), ("NCCL_DEBUG", "INFO"))))
+    )
+
+    assert "VLLM_CACHE_ROOT=/cache/vllm" in made["Env"]
+    assert "NCCL_DEBUG=INFO" in made["Env"]
+
+
 def test_an_address_of_ipv6_is_published_as_it_is() -> None:
     made = body(order(plan=plan(bind="[::1]:8000")))
 

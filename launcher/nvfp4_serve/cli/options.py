@@ -14,6 +14,7 @@ from nvfp4_serve.cli.report import refuse
 from nvfp4_serve.host import Host
 from nvfp4_serve.plan import Plan, Request, make_plan
 from nvfp4_serve.recipe.choose import NONE
+from nvfp4_serve.recipe.environment import NOT_VLLMS
 from nvfp4_serve.recipe.judge import names_of
 from nvfp4_serve.recipe.knowledge import load_knowledge
 from nvfp4_serve.recipe.load import load_recipes, load_recipes_for
@@ -61,12 +62,18 @@ def asked(context: click.Context) -> Asked:
 
 
 def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the variables that the engine would get and heed; no secret."""
+    """Return the variables that the engine gets and heeds; no secret.
+
+    Without those that Kubernetes sets beside a service that is called ``vllm``;
+    ``VLLM_PORT`` is one of them where it is an address.
+    """
     return tuple(
         sorted(
             (name, value)
             for name, value in environment.items()
             if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+            if not NOT_VLLMS.fullmatch(name)
+            if not (name == "VLLM_PORT" and "://" in value)
         )
     )
 

@@ -111,8 +111,8 @@ def _each_gpu(host: Host) -> Iterator[Finding]:
                 "capability-unknown",
                 Severity.WARNING,
                 f"{gpu.name} has compute capability {capability}, which this launcher "
-                "has no rules for.",
-                "Look for a newer launcher; the engine's own choices apply.",
+                "has no rules for; no plan uses it.",
+                "Look for a newer launcher.",
             )
         if gpu.memory_total is None and not gpu.integrated:
             said = "; ".join(s for s in gpu.not_known if s.startswith("memory"))

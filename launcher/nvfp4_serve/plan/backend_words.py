@@ -90,15 +90,11 @@ def read_asked_backends(
 
 def draft_words(words: tuple[str, ...]) -> dict[str, str] | None:
     """Return the first-level texts of ``--speculative-config``; None: not given."""
-    told: dict[str, str] | None = None
-    for flag in (SPECULATIVE, "-sc"):
-        given = read_nested(words, flag)
-        if not given.words:
-            continue
-        whole = {k: v for k, v in (given.whole or {}).items() if isinstance(v, str)}
-        told = {**(told or {}), **whole}
-        told |= {path[0]: text for path, text in given.keys if len(path) == 1}
-    return told
+    given = read_nested(words, SPECULATIVE)
+    if not given.words:
+        return None
+    whole = {k: v for k, v in (given.whole or {}).items() if isinstance(v, str)}
+    return whole | {path[0]: text for path, text in given.keys if len(path) == 1}
 
 
 def _is_own(draft: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ from nvfp4_serve.checkpoint.shapes import KvKind
 from nvfp4_serve.checkpoint.types import Layout
 from nvfp4_serve.errors import DoesNotFitError
 from nvfp4_serve.host.types import Host
+from nvfp4_serve.plan.cpu_workers import check_workers, memory_of, workers_of
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.kv import Cache, Paging, lay_out
 from nvfp4_serve.plan.memory import cache_value_bytes
@@ -68,13 +69,19 @@ def size_cpu(layout: Layout, host: Host, request: Request, wishes: Wishes) -> Cp
     Raises:
         DoesNotFitError: Weights, engine and the asked-for context are more than the
             memory that is available.
+        UsageError: The engine cannot start so many workers.
     """
-    workers = (wishes.tensor_parallel or 1) * (wishes.pipeline_parallel or 1)
-    left = (host.memory_available - layout.dequantized_bytes - OVERHEAD) // workers
+    check_workers(layout, host, request, wishes)
+    copies = wishes.data_parallel or 1
+    workers = workers_of(wishes) * copies
+    held = layout.dequantized_bytes * copies
+    room = memory_of(host, workers)
+    left = (room - held - OVERHEAD) // workers
     wanted = request.max_model_len or layout.max_position_embeddings
     paged = cpu_cache(layout, wishes, wanted)
     if left < (wishes.kv_cache or _SMALLEST_CACHE):
-        raise _too_big(layout, host, wishes.kv_cache or _SMALLEST_CACHE)
+        cache = (wishes.kv_cache or _SMALLEST_CACHE) * workers
+        raise _too_big(layout, host, (held, cache, room))
     longest, tokens = request.max_model_len, None
     if paged is None or wanted is None:
         cache = wishes.kv_cache or left // 2
@@ -85,15 +92,15 @@ def size_cpu(layout: Layout, host: Host, request: Request, wishes: Wishes) -> Cp
         longest = paged.longest_in(cache, wanted)
         if longest is None or (request.max_model_len and longest < wanted):
             raise _too_long(paged, cache, longest or 0, wanted)
-        tokens = paged.tokens_in(cache, longest)
+        tokens = paged.tokens_in(cache, longest) * copies
     budget = Budget(
         total=host.memory_available,
-        weights=layout.dequantized_bytes,
+        weights=held,
         overhead=OVERHEAD,
         kv_cache=cache * workers,
-        free=(left - cache) * workers,
-        usable=host.memory_available,
-        sharded=layout.dequantized_bytes,
+        free=host.memory_available - held - OVERHEAD - cache * workers,
+        usable=room,
+        sharded=held,
         device=f"{host.cpus} CPUs",
     )
     return CpuFit(budget, cache, longest, tokens)
@@ -110,8 +117,7 @@ def cpu_cache(layout: Layout, wishes: Wishes, longest: int | None) -> Cache | No
     if shape is None or shape.is_packed:
         return None
     is_latent = any(group.kind is KvKind.LATENT for group in shape.groups)
-    workers = (wishes.tensor_parallel or 1) * (wishes.pipeline_parallel or 1)
-    batched = wishes.batched or _BATCHED * workers
+    batched = wishes.batched or _BATCHED * workers_of(wishes)
     if is_latent:
         # Without AMX a prompt is not cut into chunks there.
         batched = max(batched, longest or 0)
@@ -208,20 +214,30 @@ def _too_long(paged: Cache, cache: int, longest: int, wanted: int) -> DoesNotFit
     )
 
 
-def _too_big(layout: Layout, host: Host, cache: int) -> DoesNotFitError:
-    needed = layout.dequantized_bytes + OVERHEAD + cache
+def _too_big(
+    layout: Layout, host: Host, sizes: tuple[int, int, int]
+) -> DoesNotFitError:
+    held, cache, room = sizes
+    needed = held + OVERHEAD + cache
+    parts = [
+        f"weights    {format_bytes(held)} in bfloat16",
+        f"stored     {format_bytes(layout.weight_bytes)}; unpacked at load",
+        f"engine     {format_bytes(OVERHEAD)}",
+        f"KV cache   {format_bytes(cache)}",
+        f"missing    {format_bytes(needed - room)}",
+    ]
+    fix = ""
+    if room < host.memory_available:
+        parts.append(
+            f"all of it  {format_bytes(host.memory_available)} on {host.numa_nodes} "
+            "memory nodes; a worker is bound to one"
+        )
+        if needed <= host.memory_available:
+            fix = f"`-- --tensor-parallel-size {host.numa_nodes}` uses every node. "
     return DoesNotFitError(
         f"{layout.model} needs {format_bytes(needed)} of memory here, and "
-        f"{format_bytes(host.memory_available)} is available.",
-        evidence=(
-            f"weights    {format_bytes(layout.dequantized_bytes)} in bfloat16",
-            f"stored     {format_bytes(layout.weight_bytes)}; unpacked at load",
-            f"engine     {format_bytes(OVERHEAD)}",
-            f"KV cache   {format_bytes(cache)}",
-            f"missing    {format_bytes(needed - host.memory_available)}",
-        ),
-        fix=(
-            "Free memory, ask for a shorter context with `--max-model-len`, or take "
-            "a machine with more memory or a GPU."
-        ),
+        f"{format_bytes(room)} is available.",
+        evidence=tuple(parts),
+        fix=fix + "Free memory, ask for a shorter context with `--max-model-len`, or "
+        "take a machine with more memory or a GPU.",
     )

@@ -90,7 +90,7 @@ class Fit:
     @property
     def budget(self) -> Budget:
         """Where the memory of the fullest GPU goes."""
-        return min(self.budgets, key=lambda budget: budget.kv_cache)
+        return min(self.budgets, key=lambda budget: (budget.kv_cache, budget.free))
 
     @property
     def is_whole(self) -> bool:

@@ -143,13 +143,15 @@ def flag_name(word: str) -> str:
     """Return the flag of a word as vLLM's parser reads it.
 
     ``--max_model_len=8`` is ``--max-model-len 8``; ``--a.b 1`` is a key of ``--a``;
-    ``-O3`` is ``-O 3``.
+    ``-cc.b 1`` one of ``-cc``; ``-O3`` is ``--optimization-level 3``.
 
     Source:
         vLLM 0.32.0, ``utils/argparse_utils.py``, ``FlexibleArgumentParser.parse_args``.
     """
+    if word.startswith("-O"):
+        return "--optimization-level"
     if not word.startswith("--"):
-        return "-O" if word.startswith("-O") else word.partition("=")[0]
+        return word.partition("=")[0].partition(".")[0]
     return word.partition("=")[0].partition(".")[0].replace("_", "-")
 
 

@@ -163,6 +163,8 @@ def _compared(every: list[_At], chosen: Backends) -> tuple[Kernel, ...]:
 
 
 def _kernel(name: str, at: _At, chosen: Backends) -> Kernel | None:
+    if name == "draft_moe" and not at.asked.drafts:
+        return None  # It is in the checkpoint, and is not loaded.
     answer = _answer(name, at)
     if answer is None:
         return None

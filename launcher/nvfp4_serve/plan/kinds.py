@@ -3,20 +3,13 @@
 import math
 from typing import Final
 
+from nvfp4_serve.host.capability import KNOWN
 from nvfp4_serve.host.types import Gpu, Host
 from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.units import GIB
 
 #: vLLM 0.32.0, quantization/modelopt.py, ModelOptNvFp4Config.get_min_capability.
 _OLDEST: Final = (7, 5)
-#: Compute capabilities that the rules of this version were written for. A newer one
-#: may have no kernel in the engine, or another that is right for it.
-_KNOWN: Final = frozenset(
-    {
-        (7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (10, 0), (10, 3), (11, 0),
-        (12, 0), (12, 1),
-    }
-)  # fmt: skip
 #: The default of vLLM >= 0.20, a fraction of the whole memory.
 _UTILIZATION: Final = 0.92
 #: Where the GPU shares the machine's memory: vLLM's recipes for GB10 use 0.5 to 0.85.
@@ -50,10 +43,11 @@ def why_unused(gpu: Gpu) -> str | None:
         return (
             f"{gpu.name}: compute capability {major}.{minor}; NVFP4 needs 7.5 in vLLM"
         )
-    if gpu.compute_capability not in _KNOWN:
+    if gpu.compute_capability not in KNOWN:
+        # It may have no kernel in the engine, or another that is right for it.
         return (
             f"{gpu.name}: compute capability {major}.{minor} is not among those that "
-            "the rules of this version know"
+            "the rules of this version know; look for a newer launcher"
         )
     if not gpu.memory_total and not gpu.integrated:
         return f"{gpu.name}: it does not say how much memory it has"

@@ -16,6 +16,7 @@ from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.names import served_name
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.surroundings import too_long, variable_reasons
 from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.weights import Split
@@ -62,11 +63,13 @@ def make_plan(
         *(choice.reason for choice in choices),
         *kernels.reasons,
         *told.reasons,
+        *variable_reasons(request.environment),
         *user_reasons(request.extra),
     )
     plan = _plan(layout, request, engine, sized, reasons)
     decided = [word for choice in choices if choice.is_flag for word in choice.words]
-    env = {c.name: c.value or "" for c in choices if not c.is_flag} | told.env
+    env = {c.name: c.value or "" for c in choices if not c.is_flag}
+    env |= told.env | dict(request.environment)
     plan = replace(
         plan,
         recipe_id=told.id,
@@ -79,7 +82,7 @@ def make_plan(
         kernels=kernels.compared,
         ready=told.ready,
         download=download_bytes(layout, host, request.downloaded),
-        findings=told.findings,
+        findings=(*told.findings, *too_long(layout, request, said.both.asked)),
         notes=told.notes,
     )
     return hold_against(plan, layout, host, request, knowledge)
@@ -89,7 +92,8 @@ def _decide(
     layout: Layout, said: Said, sized: "_Sized", kernels: Kernels
 ) -> tuple[Choice, ...]:
     """Return what the rules say where neither the recipe nor the user does."""
-    taken = said.both.asked | said.told.env.keys()
+    variables = said.told.env.keys() | dict(said.request.environment).keys()
+    taken = said.both.asked | variables
     every = (
         *_common(layout, said.request, sized.longest, said.told),
         *sized.choices,

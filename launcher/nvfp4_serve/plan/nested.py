@@ -6,9 +6,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan.flags import flag_name, grouped_words
+
+#: Short spellings. vLLM 0.32.0, engine/arg_utils.py.
+_SHORT: Final[Mapping[str, str]] = {
+    "-sc": "--speculative-config",
+    "-cc": "--compilation-config",
+    "-ac": "--attention-config",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ def read_nested(words: tuple[str, ...], flag: str) -> Nested:
     mine: list[str] = []
     others: list[str] = []
     for group in grouped_words(words):
-        if flag_name(group[0]) != flag:
+        name = flag_name(group[0])
+        if _SHORT.get(name, name) != flag:
             others += group
             continue
         mine += group

@@ -3,7 +3,7 @@
 Rules give way to a recipe, and a recipe to the user.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -26,10 +26,9 @@ from nvfp4_serve.recipe.choose import choose
 from nvfp4_serve.recipe.environment import Variables, check_environment
 from nvfp4_serve.recipe.judge import judge, names_of
 from nvfp4_serve.recipe.knowledge import Knowledge
-from nvfp4_serve.recipe.types import Arg, Recipe
-from nvfp4_serve.units import format_bytes
+from nvfp4_serve.recipe.types import Recipe
 
-UTILIZATION: Final = "--gpu-memory-utilization"
+_SHARE: Final = "--gpu-memory-utilization"
 
 
 def take_recipe(
@@ -57,10 +56,7 @@ def take_recipe(
         for name, arg in recipe.args.items()
         if spellings.get(name, name) not in asked
     }
-    left_out = tuple(_not_free(recipe, args, host))
-    if left_out:
-        del args[UTILIZATION]
-    return Told(
+    told = Told(
         recipe=recipe,
         host=replace(host, gpus=chosen.verdict.gpus),
         context=args.pop(CONTEXT, None),
@@ -71,10 +67,30 @@ def take_recipe(
             *_by_name(recipe, layout),
             *_of_revision(recipe, layout),
             *_replaced(recipe, request, spellings, asked),
-            *left_out,
             *_replaced_variables(recipe, yours),
         ),
     )
+    return _with_what_is_free(told, spellings)
+
+
+def _with_what_is_free(told: Told, spellings: Spellings) -> Told:
+    """Leave out the recipe's fraction of the memory, where less than that is free."""
+    able = [gpu for gpu in told.host.gpus if kinds.why_unused(gpu) is None]
+    for name, arg in told.args.items():
+        if spellings.get(name, name) != _SHARE or not able:
+            continue
+        wanted = float(str(arg.value))
+        if any(kinds.has_free(gpu, told.host, wanted) for gpu in able):
+            continue
+        finding = Finding(
+            "recipe-share-not-free",
+            Severity.WARNING,
+            f"The recipe `{told.id}` takes {wanted:g} of the GPU's memory, and less is "
+            "free now; the plan takes what is free.",
+            "Free memory to have the recipe's.",
+        )
+        return replace(told.without(name), findings=(*told.findings, finding))
+    return told
 
 
 def check_recipe(recipe: Recipe, spellings: Spellings, variables: Variables) -> None:
@@ -174,30 +190,6 @@ def _replaced(
             f"{arg.why}",
             f"Leave `{name}` out to have the recipe's.",
         )
-
-
-def _not_free(recipe: Recipe, args: Mapping[str, Arg], host: Host) -> Iterator[Finding]:
-    """Yield that the recipe asks for more memory than is free on any GPU.
-
-    It cannot know of a screen, or of another program; the user did not ask for it.
-    """
-    arg = args.get(UTILIZATION)
-    able = [gpu for gpu in host.gpus if kinds.why_unused(gpu) is None]
-    if arg is None or not able or not isinstance(arg.value, float):
-        return
-    wanted = arg.value
-    if any(kinds.has_free(gpu, host, wanted) for gpu in able):
-        return
-    best = max(able, key=lambda gpu: kinds.free_memory(gpu, host))
-    free, total = kinds.free_memory(best, host), kinds.total_memory(best, host)
-    yield Finding(
-        "recipe-argument-left-out",
-        Severity.INFO,
-        f"The recipe `{recipe.id}` asks for `{UTILIZATION} {wanted:g}`, and less is "
-        f"free now on {best.name}: {format_bytes(free)} of {format_bytes(total)}. The "
-        "plan takes what is free.",
-        "Free memory to have the recipe's.",
-    )
 
 
 def _replaced_variables(recipe: Recipe, yours: dict[str, str]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from nvfp4_serve.plan import kinds
 from nvfp4_serve.plan.fit import UNSIZED_CACHE, Asked, Fit, fit
 from nvfp4_serve.plan.parallel import TENSOR_SIZES, cannot_share, keeps_experts_whole
 from nvfp4_serve.plan.weights import Split
+from nvfp4_serve.plan.wishes import Wishes
 from nvfp4_serve.units import GIB, format_bytes
 
 _STAGES: Final = (1, 2, 4, 8)
@@ -35,9 +36,13 @@ def too_big(asked: Asked, tried: tuple[Fit, ...]) -> DoesNotFitError:
     reasons = tuple(dict.fromkeys(why for why in unused if why is not None))
     if not tried and not reasons:
         reasons = _too_few(asked)
+    model = asked.layout.model
+    problem = f"{model} does not fit the GPUs of this machine."
+    if not kinds.kinds_of(asked.host.gpus):
+        problem = f"No GPU of this machine can be planned for, to serve {model}."
     return DoesNotFitError(
-        f"{asked.layout.model} does not fit the GPUs of this machine.",
-        evidence=(*map(_row, tried), *reasons),
+        problem,
+        evidence=(*(_row(one, asked.wishes) for one in tried), *reasons),
         fix=_fix(asked, tried),
     )
 
@@ -56,11 +61,13 @@ def _too_few(asked: Asked) -> tuple[str, ...]:
     )
 
 
-def _row(one: Fit) -> str:
+def _row(one: Fit, wishes: Wishes) -> str:
     budget = one.budget
     cache = f"at least {format_bytes(UNSIZED_CACHE)} KV cache"
     if one.context is not None:
         cache = f"{format_bytes(one.context)} KV cache of {one.wanted} tokens"
+    if wishes.kv_cache is not None and wishes.kv_cache >= (one.context or 0):
+        cache = f"{format_bytes(wishes.kv_cache)} KV cache as asked"
     return (
         f"{_named(one)}: weights {format_bytes(budget.weights)} "
         f"({format_bytes(budget.replicated)} whole, {format_bytes(budget.sharded)} "
@@ -84,9 +91,11 @@ def _named(one: Fit) -> str:
 
 
 def _fix(asked: Asked, tried: tuple[Fit, ...]) -> str:
-    ways = [*_shorter(asked, tried), *_more(asked), *_others(asked)]
+    ways = [*_shorter(asked, tried), *_freed(asked), *_more(asked), *_others(asked)]
     if ways:
         return f"What would fit: {'; '.join(ways)}."
+    if asked.wishes.kv_cache is not None:
+        return "Ask for less with `--kv-cache-memory-bytes`, or use more GPUs."
     return (
         "Use more or larger GPUs, or serve on the CPU with `CUDA_VISIBLE_DEVICES=` "
         "(empty)."
@@ -99,6 +108,20 @@ def _shorter(asked: Asked, tried: tuple[Fit, ...]) -> list[str]:
         return []
     best = max(some, key=lambda one: one.longest or 0)
     return [f"`--max-model-len {best.longest}` on {_named(best)}"]
+
+
+def _freed(asked: Asked) -> list[str]:
+    """Return what of this machine would hold it, were the machine's memory free."""
+    idle_host = replace(asked.host, memory_available=asked.host.memory_total)
+    found = []
+    for kind in kinds.kinds_of(asked.host.gpus):
+        if kinds.utilization(kind, asked.host) >= kinds.default_utilization(kind[0]):
+            continue
+        idle = replace(kind[0], memory_free=kind[0].memory_total)
+        one = _smallest(replace(asked, host=idle_host), idle)
+        if one is not None and len(one.gpus) <= len(kind):
+            found.append(f"{_named(one)} as here, once its memory is free")
+    return found
 
 
 def _more(asked: Asked) -> list[str]:

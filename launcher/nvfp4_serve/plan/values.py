@@ -12,6 +12,7 @@ from nvfp4_serve.errors import UsageError
 from nvfp4_serve.plan.flags import Spellings, flag_name, grouped_words
 from nvfp4_serve.recipe.flags import Flag, as_vllm_reads
 
+_WANTING: Final = ("one", "many")
 _FIX: Final = "Give each flag once, with a value that it takes."
 
 
@@ -29,15 +30,21 @@ def check_values(
         UsageError: With all of them.
     """
     given: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    bare: list[tuple[str, str]] = []
     for first, *rest in grouped_words(words):
         head, equals, glued = first.partition("=")
         name = spellings.get(flag_name(head), flag_name(head))
         _, dot, key = head.partition(".")
+        said = f"{name}.{key}" if dot and not head.startswith("-O") else name
+        if head.startswith("-O") and len(head) > 2:
+            equals, glued = "=", glued or head[2:]
         text = " ".join([glued, *rest] if equals else rest)
-        said = f"{name}.{key}" if dot and head.startswith("--") else name
         is_off = flag_name(head).startswith("--no-") and not text
         given[said][text or ("off" if is_off else "on")] = None
-    faults = [
+        is_bare = not equals and not rest and name in flags
+        if is_bare and flags[name].takes_value in _WANTING:
+            bare.append((f"`{first}` lacks its value.", "vLLM would not start."))
+    faults = bare or [
         fault
         for name, texts in given.items()
         for fault in _faults(name, tuple(texts), flags.get(name))

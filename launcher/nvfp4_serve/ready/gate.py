@@ -3,6 +3,7 @@
 import re
 import time
 from pathlib import Path
+from typing import Final
 
 from nvfp4_serve.errors import EngineError
 from nvfp4_serve.plan.types import Expect
@@ -12,6 +13,10 @@ from nvfp4_serve.ready.ending import LOOK, check_alive
 from nvfp4_serve.ready.log import LogReader, read_log
 from nvfp4_serve.ready.phases import Phases
 from nvfp4_serve.ready.types import Say, Watched
+
+#: Which kernel runs NVFP4 layers or experts: vLLM 0.32.0, ``kernels/linear`` and
+#: ``fused_moe/oracle/nvfp4.py``.
+_KERNEL: Final = re.compile(r"Using \S+ (?:for NVFP4 GEMM|NvFp4 MoE backend)")
 
 
 def wait_until_right(
@@ -85,8 +90,11 @@ def _check_log(engine: Watched, expect: Expect) -> None:
 def _faults(log: Path, expect: Expect) -> list[str]:
     missing = {pattern: re.compile(pattern) for pattern in expect.log_must}
     forbidden = [re.compile(pattern) for pattern in expect.log_must_not]
-    faults = []
+    refused, kernels = [], []
     for line in read_log(log):
         missing = {k: v for k, v in missing.items() if not v.search(line)}
-        faults += [f"must not: {line[:300]}" for p in forbidden if p.search(line)]
-    return faults + [f"missing: {pattern}" for pattern in missing]
+        refused += [f"must not: {line[:300]}" for p in forbidden if p.search(line)]
+        kernels += [f"it says: {found[0]}" for found in _KERNEL.finditer(line)]
+    lacks = [f"missing: {pattern}" for pattern in missing]
+    said = list(dict.fromkeys(kernels)) if missing else []
+    return [*lacks, *said, *refused]

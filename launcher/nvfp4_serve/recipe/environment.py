@@ -13,7 +13,7 @@ from nvfp4_serve.resources import VLLM_VERSION, data_folder
 
 #: What Kubernetes gives every pod beside a service that is called ``vllm``, and
 #: variables of other programs that share the beginning.
-_NOT_VLLMS: Final = re.compile(
+NOT_VLLMS: Final = re.compile(
     r"VLLM_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP)\w*)"
 )
 
@@ -88,7 +88,7 @@ def check_environment(
         for name, _ in pairs
         if name.startswith("VLLM_")
         and name not in variables.known
-        and not _NOT_VLLMS.fullmatch(name)
+        and not NOT_VLLMS.fullmatch(name)
     )
 
 

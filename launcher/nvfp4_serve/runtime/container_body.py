@@ -164,7 +164,10 @@ def _environment(order: Order) -> dict[str, str]:
         ours["HF_TOKEN_PATH"] = f"{SECRETS}/HF_TOKEN"
     if order.plan.gpus and order.container.attach is Attach.RUNTIME:
         ours["NVIDIA_VISIBLE_DEVICES"] = ",".join(order.plan.gpus)
-    return ours | dict(order.variables) | dict(order.plan.env)
+    # Where this machine keeps its caches says nothing of the container's.
+    elsewhere = {name for name in CACHES if name.startswith(("VLLM_", "FLASHINFER_"))}
+    planned = {n: value for n, value in order.plan.env if n not in elsewhere}
+    return ours | dict(order.variables) | planned
 
 
 def _host_config(order: Order, port: str) -> dict[str, Any]:
