@@ -39,6 +39,14 @@ def test_an_address_of_ipv6_is_published_as_it_is() -> None:
     }
 
 
+def test_a_name_is_never_left_to_the_engine_which_publishes_to_all() -> None:
+    made = body(order(plan=plan(bind="localhost:8000")))
+
+    assert made["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
+    with pytest.raises(EngineError, match="at the name `spark.local`"):
+        body(order(plan=plan(bind="spark.local:8000")))
+
+
 def test_a_path_with_any_letters_is_one_mount() -> None:
     made = mounts(order())["/model"]
 
