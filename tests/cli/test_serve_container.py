@@ -10,7 +10,12 @@ import pytest
 
 from hosts import cpu_host
 from imitated_engine import engine, recorded
-from nvfp4_serve.cli.container import check_words, container_user, find_engine
+from nvfp4_serve.cli.container import (
+    check_words,
+    container_user,
+    describe,
+    find_engine,
+)
 from nvfp4_serve.errors import EngineError, ExitCode, UsageError
 from nvfp4_serve.runtime.image_command import image_command
 from orders import IMAGE, plan
@@ -38,6 +43,20 @@ def test_options_that_do_not_go_together_are_refused(
 
     assert done.returncode == ExitCode.USAGE
     assert says in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "../containers/x", "x//y", "a\nb"])
+def test_what_is_no_name_of_an_image_is_never_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+    host = cpu_host()
+
+    with (
+        engine(tmp_path / "s", recorded("constructed-podman-5.4")),
+        pytest.raises(EngineError, match="no name of an image"),
+    ):
+        describe(plan(), host, name)
 
 
 @pytest.mark.parametrize("version", ["4.3.1", "4.9.3", "5.3.9"])

@@ -50,6 +50,17 @@ def test_a_tag_is_fetched_and_the_digest_that_was_run_is_said(
     assert f"the image is {row['image']}" in done.stderr
 
 
+def test_a_tag_with_a_digest_behind_it_is_fetched_by_the_digest(
+    launcher: Launcher, pushed: str
+) -> None:
+    exact = launcher.client.inspect_distribution(pushed)["Descriptor"]["digest"]
+
+    done = launcher.serve("--detach", image=f"{pushed}@{exact}")
+    launcher.run("stop")
+
+    assert done.returncode == ExitCode.OK, done.stderr
+
+
 def test_the_digest_runs_the_same_again(launcher: Launcher, pushed: str) -> None:
     launcher.serve("--detach", image=pushed)
     digest = json.loads(launcher.run("ps", "--json").stdout)[0]["image"]

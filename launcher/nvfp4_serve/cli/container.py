@@ -29,7 +29,7 @@ from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_to
 from nvfp4_serve.runtime.image_command import image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model
-from nvfp4_serve.runtime.pull import check_architecture, fetch_image
+from nvfp4_serve.runtime.pull import check_architecture, fetch_image, find_image
 
 if TYPE_CHECKING:  # It imports the SDK, which only a container needs.
     from nvfp4_serve.runtime.docker_engine import DockerEngine
@@ -132,7 +132,7 @@ def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
         EngineError: It would be refused.
     """
     container = find_engine(host)
-    image = connect(container).find_image(ref)
+    image = find_image(connect(container), ref)
     if image is None:
         say(f"the image {ref} is not here; it would be fetched, and its digest run")
         image = Image(ref, ref, (ref,), "linux", "", ("vllm", "serve"), {})

@@ -54,8 +54,9 @@ class DockerEngine:
     def pull(self, ref: str) -> Iterator[Mapping[str, Any]]:
         """Fetch ``ref``; yield what the engine reports meanwhile."""
         name = repository(ref)
-        # The API takes a digest where it takes a tag.
-        tag = ref.removeprefix(name)[1:] or "latest"
+        # The API takes a digest where it takes a tag, and not both.
+        _, _, digest = ref.partition("@")
+        tag = digest or ref.removeprefix(name)[1:] or "latest"
         with _translated():
             patient: Any = docker.APIClient(
                 base_url=self.address,
