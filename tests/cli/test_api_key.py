@@ -58,3 +58,12 @@ def test_that_no_key_is_wanted_must_be_said_and_is_warned_of(
 
     assert os.environ["VLLM_API_KEY"] == ""
     assert "can be reached by others, and no key is wanted" in capsys.readouterr().err
+
+
+def test_in_a_container_who_publishes_the_port_is_told_that_no_key_is_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guard(plan(bind="0.0.0.0:8000"), is_published=True)
+
+    assert "VLLM_API_KEY" not in os.environ
+    assert "whoever the published port lets in may ask" in capsys.readouterr().err

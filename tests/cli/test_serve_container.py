@@ -11,12 +11,14 @@ import pytest
 from hosts import cpu_host
 from imitated_engine import engine, recorded
 from nvfp4_serve.cli.container import (
+    check_place,
     check_words,
     container_user,
     describe,
     find_engine,
 )
 from nvfp4_serve.errors import EngineError, ExitCode, UsageError
+from nvfp4_serve.runtime.image import ImageEngine
 from nvfp4_serve.runtime.image_command import image_command
 from orders import IMAGE, plan
 
@@ -139,3 +141,11 @@ def test_an_image_that_does_not_say_how_it_serves_is_refused() -> None:
 
     with pytest.raises(EngineError, match="does not say how it runs vLLM"):
         image_command(image, plan(), lambda _: None)
+
+
+def test_the_launcher_of_an_image_starts_no_containers() -> None:
+    words = dict.fromkeys(ImageEngine.__struct_fields__, "")
+    inside = ImageEngine(**{**words, "target": "cpu"})  # type: ignore[arg-type]
+
+    with pytest.raises(UsageError, match="a container of the image `cpu` already"):
+        check_place(inside)

@@ -43,7 +43,7 @@ def test_a_name_is_never_left_to_the_engine_which_publishes_to_all() -> None:
     made = body(order(plan=plan(bind="localhost:8000")))
 
     assert made["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
-    with pytest.raises(EngineError, match="at the name `spark.local`"):
+    with pytest.raises(EngineError, match=r"at the name `spark\.local`"):
         body(order(plan=plan(bind="spark.local:8000")))
 
 

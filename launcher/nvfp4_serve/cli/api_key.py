@@ -28,11 +28,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def guard(plan: Plan) -> None:
+def guard(plan: Plan, *, is_published: bool = False) -> None:
     """Make a key where others may connect and none was given; print it, once.
 
-    Not for the launcher in a container: whether others may connect to that is the
-    business of whoever publishes its port.
+    Not where the launcher is in a container and took the address from its image:
+    whoever publishes the port says who may connect, and is told that no key is wanted.
 
     It goes to the engine through the environment of this process, as one that the user
     gave would. A VLLM_API_KEY that is set and empty says that none is wanted.
@@ -41,6 +41,12 @@ def guard(plan: Plan) -> None:
         return
     if _NAME in os.environ:
         say(f"warning: {plan.bind} can be reached by others, and no key is wanted")
+        return
+    if is_published:
+        say(
+            "no key is wanted: whoever the published port lets in may ask; "
+            f"{_NAME} is one that they must show"
+        )
         return
     os.environ[_NAME] = secrets.token_urlsafe(32)
     say(f"{plan.bind} can be reached by others; the key for requests, shown once:")

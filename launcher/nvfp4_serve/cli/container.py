@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nvfp4_serve.cli import containers
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host.attach import is_too_old
@@ -21,11 +22,11 @@ from nvfp4_serve.runtime.container_body import (
     gpu_request,
     labels_of,
 )
-from nvfp4_serve.runtime.container_failures import gone_error
 from nvfp4_serve.runtime.container_start import container_name
-from nvfp4_serve.runtime.containers import EngineGoneError, Image
+from nvfp4_serve.runtime.containers import Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime
 from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
+from nvfp4_serve.runtime.image import ImageEngine
 from nvfp4_serve.runtime.image_command import image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model
@@ -64,6 +65,21 @@ def check_words(words: tuple[str, ...]) -> None:
             evidence=tuple(dict.fromkeys(faults)),
             fix="Put files into the checkpoint's folder, which is `/model` there; or "
             "use `--runtime local`.",
+        )
+
+
+def check_place(inside: ImageEngine | None) -> None:
+    """Refuse to start containers from inside one of ours.
+
+    Raises:
+        UsageError: This process runs in an image.
+    """
+    if inside is not None:
+        raise UsageError(
+            f"This is a container of the image `{inside.target}` already; it starts "
+            "no others.",
+            fix="Leave out `--runtime docker`: the engine of this image is used. Or "
+            "run `nvfp4-serve` on the machine itself.",
         )
 
 
@@ -154,13 +170,7 @@ def connect(container: Container) -> "DockerEngine":
     Raises:
         EngineError: It does not answer any more.
     """
-    from nvfp4_serve.runtime.docker_engine import DockerEngine
-
-    address = str(container.address)
-    try:
-        return DockerEngine(address)
-    except EngineGoneError as error:
-        raise gone_error(address, error, "Nothing was started.") from error
+    return containers.connect(str(container.address), "Nothing was started.")
 
 
 def render(described: Mapping[str, Any]) -> str:

@@ -99,10 +99,12 @@ def serve(
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
             _refuse_described(wanted)
+            inside = read_image()
             if runtime == "docker":
+                container.check_place(inside)
                 container.check_words(wanted.request.extra)
             host = detect_host() if facts is None else read_facts(facts)
-            if inside := read_image():
+            if inside:
                 check_machine(inside, host)
             plan = plan_for(wanted, host)
             warn_of_plan(plan)
@@ -110,8 +112,7 @@ def serve(
             if dry_run:
                 click.echo(container.render(container.describe(plan, host, str(image))))
                 return
-            if runtime == "docker" or _is_typed(context, "host"):
-                guard(plan)
+            guard(plan, is_published=bool(inside) and not _is_typed(context, "host"))
             runs: Runtime
             if runtime == "docker":
                 plan, runs = container.prepare(plan, host, str(image))

@@ -51,8 +51,7 @@ def mount_model(folder: str, user: tuple[int, int]) -> ModelMount:
         f"{path.relative_to(real)} -> {os.path.realpath(path)}"
         for path in entries
         # Not `resolve`, which raises where links go in a circle.
-        if path.is_symlink()
-        and not Path(os.path.realpath(path)).is_relative_to(root)
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
     ]
     if strays:
         raise EngineError(
