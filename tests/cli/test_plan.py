@@ -46,6 +46,21 @@ def test_a_relative_folder_is_planned_by_its_whole_path(
     assert made["mounts"][0]["source"] == str(EXAMPLE)
 
 
+def test_the_engine_gets_the_variables_that_it_heeds_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth7")
+    monkeypatch.setenv("VLLM_API_KEY", "sesame-open-4711")
+    monkeypatch.setenv("VLLM_MODEL_REDIRECT_PATH", "/elsewhere")
+
+    said = plan(str(EXAMPLE), "--json")
+
+    env = {name: value for name, value in json.loads(said)["env"]}
+    assert env["NCCL_SOCKET_IFNAME"] == "eth7"
+    assert "sesame" not in said
+    assert "/elsewhere" not in said
+
+
 def test_another_machine_is_one_flag_away(tmp_path: Path) -> None:
     facts = tmp_path / "host.json"
     facts.write_text(json.dumps(facts_json(gpu_host(gpu(capability=(12, 1))))))

@@ -149,3 +149,13 @@ def test_the_launcher_of_an_image_starts_no_containers() -> None:
 
     with pytest.raises(UsageError, match="a container of the image `cpu` already"):
         check_place(inside)
+
+
+def test_a_variable_that_names_a_file_of_this_machine_does_not_either() -> None:
+    ours = (("VLLM_CACHE_ROOT", "/tmp"), ("NCCL_DEBUG", "INFO"))  # noqa: S108
+    check_words((), ours)
+
+    with pytest.raises(UsageError, match="cannot be passed to a container") as caught:
+        check_words((), (("VLLM_LOGGING_CONFIG_PATH", __file__),))
+
+    assert "VLLM_LOGGING_CONFIG_PATH=" in caught.value.evidence[0]

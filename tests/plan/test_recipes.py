@@ -366,7 +366,7 @@ def test_a_variable_of_the_users_stands_in_the_place_of_the_recipes(
 
     made = plan(tmp_path, env=env, request={"environment": yours})
 
-    assert "VLLM_USE_DEEP_GEMM" not in dict(made.env)
+    assert dict(made.env)["VLLM_USE_DEEP_GEMM"] == "1"
     assert dict(made.env)["VLLM_MARLIN_USE_ATOMIC_ADD"] == "1"
     (finding,) = made.findings
     assert finding.id == "recipe-variable-replaced"

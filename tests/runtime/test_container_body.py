@@ -141,11 +141,12 @@ def test_podman_gets_what_its_separation_by_selinux_needs() -> None:
     assert made["HostConfig"]["SecurityOpt"] == ["no-new-privileges", "label=disable"]
 
 
-def test_the_plans_own_variables_win() -> None:
-    made = body(order(plan=plan(env=(("HF_HUB_OFFLINE", "1"), ("HOME", "/x")))))
+def test_the_plans_own_variables_win_but_for_folders_of_this_machine() -> None:
+    mine = (("HF_HUB_OFFLINE", "1"), ("USER", "me"), ("VLLM_CACHE_ROOT", "/home/me"))
+    made = body(order(plan=plan(env=mine)))
 
-    assert "HOME=/x" in made["Env"]
-    assert "HF_HUB_OFFLINE=1" in made["Env"]
+    assert {"HF_HUB_OFFLINE=1", "USER=me"} <= set(made["Env"])
+    assert "VLLM_CACHE_ROOT=/cache/vllm" in made["Env"]
 
 
 def test_a_body_is_json_and_labels_are_text() -> None:

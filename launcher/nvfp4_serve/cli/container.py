@@ -17,6 +17,7 @@ from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.runtime.container_body import (
+    CACHES,
     Order,
     container_body,
     gpu_request,
@@ -45,8 +46,10 @@ _SECRET: Final = {
 _NOBODY: Final = (2000, 0)
 
 
-def check_words(words: tuple[str, ...]) -> None:
-    """Refuse words after ``--`` that have no place in a container.
+def check_words(
+    words: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()
+) -> None:
+    """Refuse words after ``--``, and variables, that have no place in a container.
 
     Raises:
         UsageError: A secret, or a file that the container does not see.
@@ -59,9 +62,14 @@ def check_words(words: tuple[str, ...]) -> None:
         for value in (word.rpartition("=")[2] for word in words)
         if value.startswith(("/", "./", "../")) and Path(value).exists()
     ]
+    faults += [
+        f"{name}={value}: a file of this machine, which the container does not see"
+        for name, value in environment
+        if name not in CACHES and value.startswith("/") and Path(value).exists()
+    ]
     if faults:
         raise UsageError(
-            "Flags after `--` cannot be passed to a container.",
+            "Flags after `--`, or variables, cannot be passed to a container.",
             evidence=tuple(dict.fromkeys(faults)),
             fix="Put files into the checkpoint's folder, which is `/model` there; or "
             "use `--runtime local`.",

@@ -61,17 +61,26 @@ def asked(context: click.Context) -> Asked:
 
 
 def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the variables that the engine would get and heed; no secret."""
+    """Return the variables that the engine gets and heeds; no secret."""
     return tuple(
         sorted(
             (name, value)
             for name, value in environment.items()
-            if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+            if name.startswith(_HEEDED) and name not in _KEPT_BACK
         )
     )
 
 
 _HEEDED = ("VLLM_", "FLASHINFER_", "NCCL_")
+
+#: A secret; what would serve another model than the one that was read, or leave out our
+#: plugin; and what Kubernetes gives every pod beside a service called `vllm`.
+_KEPT_BACK = frozenset(
+    {
+        *("VLLM_API_KEY", "VLLM_MODEL_REDIRECT_PATH", "VLLM_USE_MODELSCOPE"),
+        *("VLLM_PLUGINS", "VLLM_PORT"),
+    }
+)
 
 facts_option = click.option(
     "--facts",

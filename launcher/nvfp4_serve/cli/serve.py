@@ -102,7 +102,7 @@ def serve(
             inside = read_image()
             if runtime == "docker":
                 container.check_place(inside)
-                container.check_words(wanted.request.extra)
+                container.check_words(wanted.request.extra, wanted.request.environment)
             host = detect_host() if facts is None else read_facts(facts)
             if inside:
                 check_machine(inside, host)

@@ -15,6 +15,7 @@ from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.names import served_name
 from nvfp4_serve.plan.scales import check_scales
+from nvfp4_serve.plan.surroundings import inherited_reasons
 from nvfp4_serve.plan.told import Told, blamed, with_findings
 from nvfp4_serve.plan.types import Budget, Mount, Plan, Reason, Request, Status
 from nvfp4_serve.plan.weights import Split
@@ -57,10 +58,12 @@ def make_plan(
         *kernels.reasons,
         *told.reasons,
         *user_reasons(request.extra),
+        *inherited_reasons(request.environment),
     )
     plan = _plan(layout, request, engine, sized, reasons)
     decided = [word for choice in choices if choice.is_flag for word in choice.words]
     env = {c.name: c.value or "" for c in choices if not c.is_flag} | told.env
+    env |= dict(request.environment)
     plan = replace(
         plan,
         recipe_id=told.id,
@@ -82,7 +85,7 @@ def _decide(
     layout: Layout, said: Said, sized: "_Sized", kernels: Kernels
 ) -> tuple[Choice, ...]:
     """Return what the rules say where neither the recipe nor the user does."""
-    taken = said.both.asked | said.told.env.keys()
+    taken = {*said.both.asked, *said.told.env, *dict(said.request.environment)}
     every = (
         *_common(layout, said.request, sized.longest, said.told),
         *sized.choices,

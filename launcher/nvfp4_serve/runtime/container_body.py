@@ -162,15 +162,16 @@ def hub_volume(order: Order) -> str | None:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    ours = {name: f"{CACHE}/{folder}" for name, folder in CACHES.items()}
-    ours |= {"USER": "nvfp4-serve", "LOGNAME": "nvfp4-serve", "PYTHONUNBUFFERED": "1"}
+    caches = {name: f"{CACHE}/{folder}" for name, folder in CACHES.items()}
+    ours = {"USER": "nvfp4-serve", "LOGNAME": "nvfp4-serve", "PYTHONUNBUFFERED": "1"}
     if order.model is None:
         ours["HF_HUB_CACHE"] = HUB_CACHE
     if "HF_TOKEN" in order.secrets:
         ours["HF_TOKEN_PATH"] = f"{SECRETS}/HF_TOKEN"
     if order.plan.gpus and order.container.attach is Attach.RUNTIME:
         ours["NVIDIA_VISIBLE_DEVICES"] = ",".join(order.plan.gpus)
-    return ours | dict(order.variables) | dict(order.plan.env)
+    # The plan's folders are this machine's, and nothing but the cache can be written.
+    return ours | dict(order.variables) | dict(order.plan.env) | caches
 
 
 def _host_config(order: Order, port: str) -> dict[str, Any]:
