@@ -55,10 +55,24 @@ def test_the_engine_gets_the_variables_that_it_heeds_and_no_secret(
 
     said = plan(str(EXAMPLE), "--json")
 
-    env = {name: value for name, value in json.loads(said)["env"]}
+    env = dict(json.loads(said)["env"])
     assert env["NCCL_SOCKET_IFNAME"] == "eth7"
     assert "sesame" not in said
     assert "/elsewhere" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--api-key", "sesame"), ("--api_key=sesame",), ("--hf-token", "sesame")],
+)
+def test_a_secret_among_the_flags_is_refused_and_not_shown(
+    words: tuple[str, ...],
+) -> None:
+    with pytest.raises(UsageError, match="cannot be passed on") as caught:
+        plan(str(EXAMPLE), "--json", "--", *words)
+
+    assert "It is a secret" in caught.value.evidence[0]
+    assert "sesame" not in str(caught.value.evidence)
 
 
 def test_another_machine_is_one_flag_away(tmp_path: Path) -> None:

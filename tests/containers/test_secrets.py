@@ -108,7 +108,7 @@ def test_a_key_on_the_command_line_is_refused(launcher: Launcher) -> None:
     done = launcher.serve("--", "--api-key", KEY)
 
     assert done.returncode == ExitCode.USAGE
-    assert "Put the key into the environment as VLLM_API_KEY" in done.stderr
+    assert "put it into the environment as VLLM_API_KEY" in done.stderr
     assert KEY not in done.stderr
 
 

@@ -12,12 +12,8 @@ from nvfp4_serve.runtime.port import split_bind
 _NAME: Final = "VLLM_API_KEY"
 
 
-def given_key(plan: Plan) -> str | None:
-    """Return the key that the engine will want: vLLM's flag wins over its variable."""
-    for word, following in zip(plan.argv, (*plan.argv[1:], ""), strict=True):
-        name, is_joined, value = word.partition("=")
-        if name in {"--api-key", "--api_key"}:
-            return value if is_joined else following
+def given_key() -> str | None:
+    """Return the key that the engine will want; its flag is refused as an argument."""
     return os.environ.get(_NAME)
 
 
@@ -37,7 +33,7 @@ def guard(plan: Plan, *, is_published: bool = False) -> None:
     It goes to the engine through the environment of this process, as one that the user
     gave would. A VLLM_API_KEY that is set and empty says that none is wanted.
     """
-    if _is_loopback(split_bind(plan.bind)[0]) or given_key(plan):
+    if _is_loopback(split_bind(plan.bind)[0]) or given_key():
         return
     if _NAME in os.environ:
         say(f"warning: {plan.bind} can be reached by others, and no key is wanted")

@@ -15,7 +15,6 @@ from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.containers import read_container
 from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.runtime.container_body import (
     CACHES,
     Order,
@@ -36,12 +35,6 @@ from nvfp4_serve.runtime.pull import check_architecture, fetch_image, find_image
 if TYPE_CHECKING:  # It imports the SDK, which only a container needs.
     from nvfp4_serve.runtime.docker_engine import DockerEngine
 
-#: Flags of vLLM's own whose value is a secret; the words of a container are shown to
-#: everybody who may ask its engine.
-_SECRET: Final = {
-    "--api-key": "Put the key into the environment as VLLM_API_KEY.",
-    "--hf-token": "Put the token into the environment as HF_TOKEN.",
-}
 #: Who the container runs as where the launcher runs as root.
 _NOBODY: Final = (2000, 0)
 
@@ -52,12 +45,9 @@ def check_words(
     """Refuse words after ``--``, and variables, that have no place in a container.
 
     Raises:
-        UsageError: A secret, or a file that the container does not see.
+        UsageError: A file that the container does not see.
     """
     faults = [
-        f"{name}: {_SECRET[name]}" for name in map(flag_name, words) if name in _SECRET
-    ]
-    faults += [
         f"{value}: a file of this machine, which the container does not see"
         for value in (word.rpartition("=")[2] for word in words)
         if value.startswith(("/", "./", "../")) and Path(value).exists()

@@ -23,6 +23,7 @@ from nvfp4_serve.render import (
     render_page,
     render_shell,
 )
+from nvfp4_serve.runtime.image import check_machine, read_image
 
 
 @click.command()
@@ -57,6 +58,9 @@ def plan(
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`.
     """
     host = detect_host() if facts is None else read_facts(facts)
+    # In an image, as `serve` would refuse it; a described machine has no such image.
+    if facts is None and (inside := read_image()):
+        check_machine(inside, host)
     made = plan_for(asked(context), host)
     if html is not None:
         _write(html, render_page(made))
