@@ -1,6 +1,5 @@
 """Plan + image + machine -> what a container engine is asked for. Pure."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,7 +10,7 @@ from nvfp4_serve.host.types import Attach, Container
 from nvfp4_serve.plan.types import Plan
 from nvfp4_serve.runtime.containers import INSTANCE_LABEL, LABEL, Image
 from nvfp4_serve.runtime.model_mount import MODEL, ModelMount
-from nvfp4_serve.runtime.port import split_bind
+from nvfp4_serve.runtime.port import published_address, split_bind
 from nvfp4_serve.units import GIB
 
 #: Secrets are files here, in a volume of the container's own: the engine shows the
@@ -206,26 +205,6 @@ def _host_config(order: Order, port: str) -> dict[str, Any]:
         },
         **gpu_request(order.plan.gpus, order.container),
     }
-
-
-def published_address(host: str) -> str:
-    """Return the address at which a port is published; never an engine's default.
-
-    Docker takes a name for no address at all, and publishes at every address of the
-    machine: shown with 20.10.24 and 28.5.2, ``HostIp: localhost``.
-
-    Raises:
-        EngineError: ``host`` is a name that may mean anything.
-    """
-    if host in {"", "localhost"}:
-        return "127.0.0.1" if host else "0.0.0.0"  # noqa: S104 - it was asked for
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError as error:
-        raise EngineError(
-            f"A container's port cannot be published at the name `{host}`.",
-            fix="Give an address of this machine, as `--host 127.0.0.1`.",
-        ) from error
 
 
 def _security(order: Order) -> list[str]:
