@@ -101,6 +101,20 @@ def test_an_image_that_cannot_be_had_is_named(
     assert "the engine says:" in done.stderr
 
 
+def test_a_program_for_passwords_that_is_not_there_is_named(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "nowhere"}')
+    launcher.variables["DOCKER_CONFIG"] = str(tmp_path)
+
+    done = launcher.serve(image="127.0.0.1:1/me/x:1")
+
+    assert done.returncode == ExitCode.ENGINE
+    assert "keeps your passwords for registries failed" in done.stderr
+    assert "docker-credential-nowhere not installed" in done.stderr
+    assert "UserWarning" not in done.stderr
+
+
 def test_a_registry_that_wants_a_password_says_so(
     launcher: Launcher, tmp_path: Path
 ) -> None:

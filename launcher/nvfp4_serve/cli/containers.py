@@ -29,7 +29,7 @@ def instances() -> tuple[Instance, ...]:
     try:
         return list_containers(_connect(address))
     except EngineError as error:
-        say(f"warning: {error.problem}")
+        say(": ".join(("warning", error.problem, *error.evidence)))
         return ()
 
 
