@@ -55,6 +55,17 @@ def test_a_dry_run_shows_what_is_asked_and_no_secret(chatty: Launcher) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
+def test_a_dry_run_guesses_nothing_of_an_image_that_is_not_here(
+    launcher: Launcher,
+) -> None:
+    done = launcher.serve("--dry-run", image="example.invalid/x:1")
+
+    assert "it would be fetched" in done.stderr
+    assert "not an image of ours" not in done.stderr
+    entry = json.loads(done.stdout)["create"]["Entrypoint"]
+    assert entry == ["THE-COMMAND-OF-THE-IMAGE"]
+
+
 def test_a_token_is_not_given_to_an_engine_that_downloads_nothing(
     chatty: Launcher,
 ) -> None:

@@ -27,7 +27,7 @@ from nvfp4_serve.runtime.containers import Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime
 from nvfp4_serve.runtime.hub_access import hub_cache, network_variables, read_token
 from nvfp4_serve.runtime.image import ImageEngine
-from nvfp4_serve.runtime.image_command import image_command
+from nvfp4_serve.runtime.image_command import SERVE, image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model
 from nvfp4_serve.runtime.pull import check_architecture, fetch_image, find_image
@@ -149,7 +149,9 @@ def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
     image = find_image(connect(container), ref)
     if image is None:
         say(f"the image {ref} is not here; it would be fetched, and its digest run")
-        image = Image(ref, ref, (ref,), "linux", "", ("vllm", "serve"), {})
+        # What it runs by is not known before it is here.
+        named = {SERVE: json.dumps(["THE-COMMAND-OF-THE-IMAGE"])}
+        image = Image(ref, ref, (ref,), "linux", "", (), named)
     else:
         check_architecture(image, host.architecture)
     order, secrets = _order(plan, host, container, image)
