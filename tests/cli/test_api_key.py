@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from nvfp4_serve.cli.api_key import given_key, guard
+from nvfp4_serve.cli.api_key import given_key, guard, makes_key
 from orders import plan
 
 
@@ -29,8 +29,10 @@ def test_no_key_is_made_where_only_this_machine_may_connect(
 def test_a_key_is_made_and_shown_once_where_others_may(
     bind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    is_told = makes_key(plan(bind=bind))
     guard(plan(bind=bind))
 
+    assert is_told
     shown = capsys.readouterr()
     key = os.environ["VLLM_API_KEY"]
     assert len(key) >= 32

@@ -55,6 +55,14 @@ def test_a_dry_run_shows_what_is_asked_and_no_secret(chatty: Launcher) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
+def test_a_dry_run_has_the_key_that_would_be_made(launcher: Launcher) -> None:
+    done = launcher.serve("--dry-run", "--host", "0.0.0.0")  # noqa: S104
+
+    asked = json.loads(done.stdout)
+    assert asked["secrets"] == {"VLLM_API_KEY": "not shown"}
+    assert asked["create"]["Entrypoint"][0] == "/bin/sh"
+
+
 def test_a_dry_run_guesses_nothing_of_an_image_that_is_not_here(
     launcher: Launcher,
 ) -> None:

@@ -9,12 +9,12 @@ from nvfp4_serve.cli.say import say
 from nvfp4_serve.plan import Plan
 from nvfp4_serve.runtime.port import split_bind
 
-_NAME: Final = "VLLM_API_KEY"
+KEY: Final = "VLLM_API_KEY"
 
 
 def given_key() -> str | None:
     """Return the key that the engine will want; its flag is refused as an argument."""
-    return os.environ.get(_NAME)
+    return os.environ.get(KEY)
 
 
 def _is_loopback(host: str) -> bool:
@@ -22,6 +22,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def makes_key(plan: Plan) -> bool:
+    """Say whether `guard` would make a key."""
+    return not (
+        _is_loopback(split_bind(plan.bind)[0]) or given_key() or KEY in os.environ
+    )
 
 
 def guard(plan: Plan, *, is_published: bool = False) -> None:
@@ -35,15 +42,15 @@ def guard(plan: Plan, *, is_published: bool = False) -> None:
     """
     if _is_loopback(split_bind(plan.bind)[0]) or given_key():
         return
-    if _NAME in os.environ:
+    if KEY in os.environ:
         say(f"warning: {plan.bind} can be reached by others, and no key is wanted")
         return
     if is_published:
         say(
             "no key is wanted: whoever the published port lets in may ask; "
-            f"{_NAME} is one that they must show"
+            f"{KEY} is one that they must show"
         )
         return
-    os.environ[_NAME] = secrets.token_urlsafe(32)
+    os.environ[KEY] = secrets.token_urlsafe(32)
     say(f"{plan.bind} can be reached by others; the key for requests, shown once:")
-    say(f"  {_NAME}={os.environ[_NAME]}")
+    say(f"  {KEY}={os.environ[KEY]}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvfp4_serve.cli import containers
+from nvfp4_serve.cli.api_key import KEY, given_key
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host.attach import is_too_old
@@ -139,8 +140,16 @@ def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
     return order.plan, runtime
 
 
-def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
+def describe(
+    plan: Plan, host: Host, ref: str, *, is_keyed: bool = False
+) -> dict[str, Any]:
     """Return what would be asked of the container engine; ask for none of it.
+
+    Args:
+        plan: What would be served.
+        host: The machine.
+        ref: The image.
+        is_keyed: A key for requests would be made.
 
     Raises:
         EngineError: It would be refused.
@@ -154,12 +163,14 @@ def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
         image = Image(ref, ref, (ref,), "linux", "", (), named)
     else:
         check_architecture(image, host.architecture)
-    order, secrets = _order(plan, host, container, image)
+    order, _ = _order(plan, host, container, image)
+    if is_keyed:
+        order = replace(order, secrets=tuple(sorted({*order.secrets, KEY})))
     labels = labels_of(order, "ID")
     return {
         "engine": container.address,
         "name": container_name(plan),
-        "secrets": dict.fromkeys(sorted(secrets), "not shown"),
+        "secrets": dict.fromkeys(order.secrets, "not shown"),
         "create": container_body(order, labels),
     }
 
@@ -216,9 +227,9 @@ def _reader(user: tuple[int, int]) -> tuple[int, int]:
 
 
 def _secrets(*, is_download: bool) -> dict[str, str]:
-    key = os.environ.get("VLLM_API_KEY")
+    key = given_key()
     token = read_token() if is_download else None
-    found = {"VLLM_API_KEY": key, "HF_TOKEN": token}
+    found = {KEY: key, "HF_TOKEN": token}
     return {name: value for name, value in found.items() if value}
 
 

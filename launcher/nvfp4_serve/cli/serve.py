@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli import container
-from nvfp4_serve.cli.api_key import guard
+from nvfp4_serve.cli.api_key import guard, makes_key
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.options import (
     Asked,
@@ -110,7 +110,10 @@ def serve(
             warn_of_plan(plan)
             canary = _read_canary(plan)
             if dry_run:
-                click.echo(container.render(container.describe(plan, host, str(image))))
+                shown = container.describe(
+                    plan, host, str(image), is_keyed=makes_key(plan)
+                )
+                click.echo(container.render(shown))
                 return
             guard(plan, is_published=bool(inside) and not _is_typed(context, "host"))
             runs: Runtime
