@@ -80,6 +80,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
+    if any("=" not in setting for setting in options.set):
+        parser.error("`--set` takes NAME=VALUE")
     if unknown := sorted(set(options.targets) - set(TARGETS)):
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
     try:

@@ -152,7 +152,10 @@ def _patches(version: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run one verb."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if any("=" not in pair for pair in getattr(options, "stand_in", ())):
+        parser.error("`--stand-in` takes IMAGE=NAME")
     try:
         if options.verb == "resolve":
             today = dt.datetime.now(dt.UTC).date()

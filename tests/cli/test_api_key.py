@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from nvfp4_serve.cli.api_key import given_key, guard
+from nvfp4_serve.cli.api_key import given_key, guard, makes_key
 from orders import plan
 
 
@@ -29,13 +29,15 @@ def test_no_key_is_made_where_only_this_machine_may_connect(
 def test_a_key_is_made_and_shown_once_where_others_may(
     bind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    is_told = makes_key(plan(bind=bind))
     guard(plan(bind=bind))
 
+    assert is_told
     shown = capsys.readouterr()
     key = os.environ["VLLM_API_KEY"]
     assert len(key) >= 32
     assert (shown.err.count(key), shown.out) == (1, "")
-    assert given_key(plan(bind=bind)) == key
+    assert given_key() == key
 
 
 def test_a_key_that_was_given_is_not_shown(
@@ -58,3 +60,12 @@ def test_that_no_key_is_wanted_must_be_said_and_is_warned_of(
 
     assert os.environ["VLLM_API_KEY"] == ""
     assert "can be reached by others, and no key is wanted" in capsys.readouterr().err
+
+
+def test_in_a_container_who_publishes_the_port_is_told_that_no_key_is_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guard(plan(bind="0.0.0.0:8000"), is_published=True)
+
+    assert "VLLM_API_KEY" not in os.environ
+    assert "whoever the published port lets in may ask" in capsys.readouterr().err

@@ -82,3 +82,38 @@ def test_logs_follows_until_the_engine_ends() -> None:
             runtime.stop(instance, hurry=lambda: True)
 
             assert follower.wait(20) == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("tcp://[::1", "which is no address"),
+        ("ssh://me@host", "the launcher speaks `unix://` and `tcp://`"),
+    ],
+)
+def test_ps_says_why_containers_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch, address: str, says: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+
+    done = run("ps", "--json")
+
+    assert (done.returncode, done.stdout) == (ExitCode.OK, "[]\n")
+    assert says in done.stderr
+
+
+def test_the_launcher_of_an_image_says_that_it_cannot_ask_a_container_engine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+    # As in an image, which has no such package.
+    code = "import sys, nvfp4_serve.cli.main as m; sys.modules['docker'] = None"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; sys.argv[1:] = ['ps']; m.main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == ExitCode.OK
+    assert "lacks the package `docker`" in done.stderr

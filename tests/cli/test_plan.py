@@ -46,6 +46,35 @@ def test_a_relative_folder_is_planned_by_its_whole_path(
     assert made["mounts"][0]["source"] == str(EXAMPLE)
 
 
+def test_the_engine_gets_the_variables_that_it_heeds_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth7")
+    monkeypatch.setenv("VLLM_API_KEY", "sesame-open-4711")
+    monkeypatch.setenv("VLLM_MODEL_REDIRECT_PATH", "/elsewhere")
+
+    said = plan(str(EXAMPLE), "--json")
+
+    env = dict(json.loads(said)["env"])
+    assert env["NCCL_SOCKET_IFNAME"] == "eth7"
+    assert "sesame" not in said
+    assert "/elsewhere" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--api-key", "sesame"), ("--api_key=sesame",), ("--hf-token", "sesame")],
+)
+def test_a_secret_among_the_flags_is_refused_and_not_shown(
+    words: tuple[str, ...],
+) -> None:
+    with pytest.raises(UsageError, match="cannot be passed on") as caught:
+        plan(str(EXAMPLE), "--json", "--", *words)
+
+    assert "It is a secret" in caught.value.evidence[0]
+    assert "sesame" not in str(caught.value.evidence)
+
+
 def test_another_machine_is_one_flag_away(tmp_path: Path) -> None:
     facts = tmp_path / "host.json"
     facts.write_text(json.dumps(facts_json(gpu_host(gpu(capability=(12, 1))))))

@@ -10,8 +10,15 @@ import pytest
 
 from hosts import cpu_host
 from imitated_engine import engine, recorded
-from nvfp4_serve.cli.container import check_words, container_user, find_engine
+from nvfp4_serve.cli.container import (
+    check_place,
+    check_words,
+    container_user,
+    describe,
+    find_engine,
+)
 from nvfp4_serve.errors import EngineError, ExitCode, UsageError
+from nvfp4_serve.runtime.image import ImageEngine
 from nvfp4_serve.runtime.image_command import image_command
 from orders import IMAGE, plan
 
@@ -38,6 +45,20 @@ def test_options_that_do_not_go_together_are_refused(
 
     assert done.returncode == ExitCode.USAGE
     assert says in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "../containers/x", "x//y", "a\nb"])
+def test_what_is_no_name_of_an_image_is_never_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+    host = cpu_host()
+
+    with (
+        engine(tmp_path / "s", recorded("constructed-podman-5.4")),
+        pytest.raises(EngineError, match="no name of an image"),
+    ):
+        describe(plan(), host, name)
 
 
 @pytest.mark.parametrize("version", ["4.3.1", "4.9.3", "5.3.9"])
@@ -71,14 +92,11 @@ def test_podman_5_4_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "words",
     [
-        ("--api-key", "k"),
-        ("--api_key=k",),
-        ("--hf-token", "k"),
         ("--chat-template", str(EXAMPLE / "config.json")),
         (f"--chat-template={EXAMPLE / 'config.json'}",),
     ],
 )
-def test_secrets_and_files_of_this_machine_do_not_get_into_a_container(
+def test_files_of_this_machine_do_not_get_into_a_container(
     words: tuple[str, ...],
 ) -> None:
     with pytest.raises(UsageError, match="cannot be passed to a container"):
@@ -120,3 +138,21 @@ def test_an_image_that_does_not_say_how_it_serves_is_refused() -> None:
 
     with pytest.raises(EngineError, match="does not say how it runs vLLM"):
         image_command(image, plan(), lambda _: None)
+
+
+def test_the_launcher_of_an_image_starts_no_containers() -> None:
+    words = dict.fromkeys(ImageEngine.__struct_fields__, "")
+    inside = ImageEngine(**{**words, "target": "cpu"})  # type: ignore[arg-type]
+
+    with pytest.raises(UsageError, match="a container of the image `cpu` already"):
+        check_place(inside)
+
+
+def test_a_variable_that_names_a_file_of_this_machine_does_not_either() -> None:
+    ours = (("VLLM_CACHE_ROOT", "/tmp"), ("NCCL_DEBUG", "INFO"))  # noqa: S108
+    check_words((), ours)
+
+    with pytest.raises(UsageError, match="cannot be passed to a container") as caught:
+        check_words((), (("VLLM_LOGGING_CONFIG_PATH", __file__),))
+
+    assert "VLLM_LOGGING_CONFIG_PATH=" in caught.value.evidence[0]

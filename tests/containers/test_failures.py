@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import socket
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -196,6 +197,20 @@ def test_an_engine_that_is_killed_while_it_serves_is_named(
 
         assert process.wait(30) == ExitCode.ENGINE
     assert "was killed by signal 9 (SIGKILL)" in launcher.said()
+
+
+def test_a_container_that_somebody_pauses_has_not_ended(
+    launcher: Launcher, client: Any
+) -> None:
+    with launcher.started() as process:
+        launcher.wait_until_said("Ctrl-C stops it")
+        client.pause(launcher.name)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        client.unpause(launcher.name)
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(30) == ExitCode.INTERRUPTED
 
 
 def test_a_container_that_somebody_removes_is_named(

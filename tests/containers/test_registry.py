@@ -50,6 +50,17 @@ def test_a_tag_is_fetched_and_the_digest_that_was_run_is_said(
     assert f"the image is {row['image']}" in done.stderr
 
 
+def test_a_tag_with_a_digest_behind_it_is_fetched_by_the_digest(
+    launcher: Launcher, pushed: str
+) -> None:
+    exact = launcher.client.inspect_distribution(pushed)["Descriptor"]["digest"]
+
+    done = launcher.serve("--detach", image=f"{pushed}@{exact}")
+    launcher.run("stop")
+
+    assert done.returncode == ExitCode.OK, done.stderr
+
+
 def test_the_digest_runs_the_same_again(launcher: Launcher, pushed: str) -> None:
     launcher.serve("--detach", image=pushed)
     digest = json.loads(launcher.run("ps", "--json").stdout)[0]["image"]
@@ -88,6 +99,20 @@ def test_an_image_that_cannot_be_had_is_named(
     assert done.returncode == ExitCode.ENGINE
     assert f"`{ref}`: {says}" in done.stderr
     assert "the engine says:" in done.stderr
+
+
+def test_a_program_for_passwords_that_is_not_there_is_named(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "nowhere"}')
+    launcher.variables["DOCKER_CONFIG"] = str(tmp_path)
+
+    done = launcher.serve(image="127.0.0.1:1/me/x:1")
+
+    assert done.returncode == ExitCode.ENGINE
+    assert "keeps your passwords for registries failed" in done.stderr
+    assert "docker-credential-nowhere not installed" in done.stderr
+    assert "UserWarning" not in done.stderr
 
 
 def test_a_registry_that_wants_a_password_says_so(

@@ -55,6 +55,25 @@ def test_a_dry_run_shows_what_is_asked_and_no_secret(chatty: Launcher) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
+def test_a_dry_run_has_the_key_that_would_be_made(launcher: Launcher) -> None:
+    done = launcher.serve("--dry-run", "--host", "0.0.0.0")  # noqa: S104
+
+    asked = json.loads(done.stdout)
+    assert asked["secrets"] == {"VLLM_API_KEY": "not shown"}
+    assert asked["create"]["Entrypoint"][0] == "/bin/sh"
+
+
+def test_a_dry_run_guesses_nothing_of_an_image_that_is_not_here(
+    launcher: Launcher,
+) -> None:
+    done = launcher.serve("--dry-run", image="example.invalid/x:1")
+
+    assert "it would be fetched" in done.stderr
+    assert "not an image of ours" not in done.stderr
+    entry = json.loads(done.stdout)["create"]["Entrypoint"]
+    assert entry == ["THE-COMMAND-OF-THE-IMAGE"]
+
+
 def test_a_token_is_not_given_to_an_engine_that_downloads_nothing(
     chatty: Launcher,
 ) -> None:
@@ -108,7 +127,7 @@ def test_a_key_on_the_command_line_is_refused(launcher: Launcher) -> None:
     done = launcher.serve("--", "--api-key", KEY)
 
     assert done.returncode == ExitCode.USAGE
-    assert "Put the key into the environment as VLLM_API_KEY" in done.stderr
+    assert "put it into the environment as VLLM_API_KEY" in done.stderr
     assert KEY not in done.stderr
 
 

@@ -132,6 +132,15 @@ def test_nobody_but_this_machine_may_connect_unasked(launcher: Launcher) -> None
     assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(launcher.port)}]
 
 
+def test_localhost_is_this_machine_alone_whatever_the_engine_makes_of_names(
+    launcher: Launcher,
+) -> None:
+    with launcher.detached("--host", "localhost") as found:
+        asked = found["HostConfig"]["PortBindings"][f"{launcher.port}/tcp"]
+
+    assert asked == [{"HostIp": "127.0.0.1", "HostPort": str(launcher.port)}]
+
+
 def test_a_resource_limit_that_the_engine_cannot_set_is_left_out_and_said(
     launcher: Launcher,
 ) -> None:

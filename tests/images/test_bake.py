@@ -1,14 +1,19 @@
 """What buildx makes of docker-bake.hcl and of the Dockerfiles."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from docker_session import Docker
+from nvfp4_serve.plan import cpu, cuda
 from nvfp4_serve.resources import VLLM_VERSION
+from nvfp4_serve.runtime.image_command import image_command
+from orders import IMAGE, plan
 from pins import variables
+from unpack import PROGRAMS
 
 pytestmark = pytest.mark.docker
 
@@ -60,6 +65,18 @@ def test_labels_say_what_an_image_is_made_of(docker: Docker, tmp_path: Path) -> 
         assert labels["org.opencontainers.image.base.name"] == "example.org/vllm"
         assert labels["org.opencontainers.image.base.digest"] == BASE.partition("@")[2]
         assert labels["com.nvidia.cuda.toolkit"] == ("" if name == "cpu" else "13.0")
+
+
+def test_the_launcher_outside_runs_what_each_image_says(
+    docker: Docker, tmp_path: Path
+) -> None:
+    targets = bake(docker, tmp_path, release=False)
+
+    for name, target in targets.items():
+        image = replace(IMAGE, labels=target["labels"], entrypoint=())
+        engine = cpu.ENGINE if name == "cpu" else cuda.ENGINE
+        command = image_command(image, plan(engine=engine), print)
+        assert command == (f"{PROGRAMS}/nvfp4-serve-engine",)
 
 
 def test_a_release_says_where_it_comes_from_and_what_is_in_it(

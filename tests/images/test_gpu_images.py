@@ -105,6 +105,25 @@ def test_without_a_gpu_it_says_so_and_serves_nothing(
     assert "--gpus all" in said
 
 
+def test_without_a_gpu_it_plans_and_recommends_nothing_else(images: Docker) -> None:
+    model = "/models/sonnet-18-nvfp4"
+    code, said = run(images, "nvfp4-serve:dev-base", "plan", model)
+    ill, report = run(images, "nvfp4-serve:dev-base", "doctor")
+
+    assert (code, ill) == (ExitCode.ENGINE, ExitCode.HOST)
+    for words in (said, report):
+        assert "No NVIDIA GPU can be used in this container" in words
+    assert "engine install" not in report
+
+
+def test_it_starts_no_containers_itself(images: Docker) -> None:
+    words = ("--runtime", "docker", "--image", "x")
+    code, said = run(images, "nvfp4-serve:dev-base", "/models/sonnet-18-nvfp4", *words)
+
+    assert code == ExitCode.USAGE
+    assert "This is a container of the image `base` already" in said
+
+
 def test_an_engine_that_was_changed_is_not_started(
     images: Docker, tmp_path: Path
 ) -> None:

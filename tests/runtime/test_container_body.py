@@ -48,6 +48,14 @@ def test_an_address_of_ipv6_is_published_as_it_is() -> None:
     }
 
 
+def test_a_name_is_never_left_to_the_engine_which_publishes_to_all() -> None:
+    made = body(order(plan=plan(bind="localhost:8000")))
+
+    assert made["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
+    with pytest.raises(EngineError, match=r"at the name `spark\.local`"):
+        body(order(plan=plan(bind="spark.local:8000")))
+
+
 def test_a_path_with_any_letters_is_one_mount() -> None:
     made = mounts(order())["/model"]
 
@@ -142,11 +150,12 @@ def test_podman_gets_what_its_separation_by_selinux_needs() -> None:
     assert made["HostConfig"]["SecurityOpt"] == ["no-new-privileges", "label=disable"]
 
 
-def test_the_plans_own_variables_win() -> None:
-    made = body(order(plan=plan(env=(("HF_HUB_OFFLINE", "1"), ("HOME", "/x")))))
+def test_the_plans_own_variables_win_but_for_folders_of_this_machine() -> None:
+    mine = (("HF_HUB_OFFLINE", "1"), ("USER", "me"), ("VLLM_CACHE_ROOT", "/home/me"))
+    made = body(order(plan=plan(env=mine)))
 
-    assert "HOME=/x" in made["Env"]
-    assert "HF_HUB_OFFLINE=1" in made["Env"]
+    assert {"HF_HUB_OFFLINE=1", "USER=me"} <= set(made["Env"])
+    assert "VLLM_CACHE_ROOT=/cache/vllm" in made["Env"]
 
 
 def test_a_body_is_json_and_labels_are_text() -> None:

@@ -66,6 +66,16 @@ def test_a_link_inside_the_folder_is_none_of_these(model: Path) -> None:
     assert mount_model(str(model), ME).path == "/model"
 
 
+@pytest.mark.parametrize("target", ["missing.safetensors", "model.safetensors"])
+def test_a_link_to_nothing_or_in_a_circle_is_named(model: Path, target: str) -> None:
+    (model / "model.safetensors").symlink_to(target)
+
+    with pytest.raises(EngineError, match="links that lead to nothing") as caught:
+        mount_model(str(model), ME)
+
+    assert caught.value.evidence == (f"model.safetensors -> {target}",)
+
+
 @pytest.mark.parametrize("path", [".", "config.json"])
 def test_what_the_user_of_the_container_may_not_read_is_named(
     model: Path, path: str

@@ -18,8 +18,10 @@ from nvfp4_serve.host.disk import existing, hub_cache
 from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Request, make_plan
 from nvfp4_serve.recipe.knowledge import load_knowledge
+from nvfp4_serve.resources import data_folder
 from nvfp4_serve.runtime.engine import find_engine, verify_engine
 from nvfp4_serve.runtime.identity import engine_spec
+from nvfp4_serve.runtime.image import check_machine, read_image, verify_image
 from nvfp4_serve.runtime.instances import list_instances
 from nvfp4_serve.runtime.places import engines_folder
 from nvfp4_serve.runtime.port import check_free
@@ -125,7 +127,7 @@ def _now(host: Host, asked: Asked, report: Report) -> None:
             "memory, left-over engines, clocks, IOMMU",
             lambda: condition_findings(host, read_condition(host.gpus)),
         ),
-        ("managed engine", lambda: _engine(host)),
+        ("engine", lambda: _engine(host)),
         ("disk", _disk),
         (f"port {asked.port}", lambda: _port(asked.port)),
     )
@@ -138,6 +140,10 @@ def _now(host: Host, asked: Asked, report: Report) -> None:
 
 def _engine(host: Host) -> Iterator[Finding]:
     try:
+        if inside := read_image():
+            check_machine(inside, host)
+            verify_image(inside, data_folder("patches") / "series.py")
+            return
         spec = engine_spec("cuda" if host.gpus else "cpu")
         engine = find_engine(spec)
         if engine is not None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nvfp4_serve.cli import containers
+from nvfp4_serve.cli.api_key import KEY, given_key
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, UsageError
 from nvfp4_serve.host.attach import is_too_old
@@ -15,56 +17,69 @@ from nvfp4_serve.host.containers import read_container
 from nvfp4_serve.host.disk import hub_cache
 from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
-from nvfp4_serve.plan.flags import flag_name
 from nvfp4_serve.runtime.container_body import (
+    CACHES,
     Order,
     container_body,
     gpu_request,
     labels_of,
 )
-from nvfp4_serve.runtime.container_failures import gone_error
 from nvfp4_serve.runtime.container_start import container_name
-from nvfp4_serve.runtime.containers import EngineGoneError, Image
+from nvfp4_serve.runtime.containers import Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime
 from nvfp4_serve.runtime.hub_access import network_variables, read_token
-from nvfp4_serve.runtime.image_command import image_command
+from nvfp4_serve.runtime.image import ImageEngine
+from nvfp4_serve.runtime.image_command import SERVE, image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model
-from nvfp4_serve.runtime.pull import check_architecture, fetch_image
+from nvfp4_serve.runtime.pull import check_architecture, fetch_image, find_image
 
 if TYPE_CHECKING:  # It imports the SDK, which only a container needs.
     from nvfp4_serve.runtime.docker_engine import DockerEngine
 
-#: Flags of vLLM's own whose value is a secret; the words of a container are shown to
-#: everybody who may ask its engine.
-_SECRET: Final = {
-    "--api-key": "Put the key into the environment as VLLM_API_KEY.",
-    "--hf-token": "Put the token into the environment as HF_TOKEN.",
-}
 #: Who the container runs as where the launcher runs as root.
 _NOBODY: Final = (2000, 0)
 
 
-def check_words(words: tuple[str, ...]) -> None:
-    """Refuse words after ``--`` that have no place in a container.
+def check_words(
+    words: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()
+) -> None:
+    """Refuse words after ``--``, and variables, that have no place in a container.
 
     Raises:
-        UsageError: A secret, or a file that the container does not see.
+        UsageError: A file that the container does not see.
     """
     faults = [
-        f"{name}: {_SECRET[name]}" for name in map(flag_name, words) if name in _SECRET
-    ]
-    faults += [
         f"{value}: a file of this machine, which the container does not see"
         for value in (word.rpartition("=")[2] for word in words)
         if value.startswith(("/", "./", "../")) and Path(value).exists()
     ]
+    faults += [
+        f"{name}={value}: a file of this machine, which the container does not see"
+        for name, value in environment
+        if name not in CACHES and value.startswith("/") and Path(value).exists()
+    ]
     if faults:
         raise UsageError(
-            "Flags after `--` cannot be passed to a container.",
+            "Flags after `--`, or variables, cannot be passed to a container.",
             evidence=tuple(dict.fromkeys(faults)),
             fix="Put files into the checkpoint's folder, which is `/model` there; or "
             "use `--runtime local`.",
+        )
+
+
+def check_place(inside: ImageEngine | None) -> None:
+    """Refuse to start containers from inside one of ours.
+
+    Raises:
+        UsageError: This process runs in an image.
+    """
+    if inside is not None:
+        raise UsageError(
+            f"This is a container of the image `{inside.target}` already; it starts "
+            "no others.",
+            fix="Leave out `--runtime docker`: the engine of this image is used. Or "
+            "run `nvfp4-serve` on the machine itself.",
         )
 
 
@@ -126,25 +141,37 @@ def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
     return order.plan, runtime
 
 
-def describe(plan: Plan, host: Host, ref: str) -> dict[str, Any]:
+def describe(
+    plan: Plan, host: Host, ref: str, *, is_keyed: bool = False
+) -> dict[str, Any]:
     """Return what would be asked of the container engine; ask for none of it.
+
+    Args:
+        plan: What would be served.
+        host: The machine.
+        ref: The image.
+        is_keyed: A key for requests would be made.
 
     Raises:
         EngineError: It would be refused.
     """
     container = find_engine(host)
-    image = connect(container).find_image(ref)
+    image = find_image(connect(container), ref)
     if image is None:
         say(f"the image {ref} is not here; it would be fetched, and its digest run")
-        image = Image(ref, ref, (ref,), "linux", "", ("vllm", "serve"), {})
+        # What it runs by is not known before it is here.
+        named = {SERVE: json.dumps(["THE-COMMAND-OF-THE-IMAGE"])}
+        image = Image(ref, ref, (ref,), "linux", "", (), named)
     else:
         check_architecture(image, host.architecture)
-    order, secrets = _order(plan, host, container, image)
+    order, _ = _order(plan, host, container, image)
+    if is_keyed:
+        order = replace(order, secrets=tuple(sorted({*order.secrets, KEY})))
     labels = labels_of(order, "ID")
     return {
         "engine": container.address,
         "name": container_name(plan),
-        "secrets": dict.fromkeys(sorted(secrets), "not shown"),
+        "secrets": dict.fromkeys(order.secrets, "not shown"),
         "create": container_body(order, labels),
     }
 
@@ -155,13 +182,7 @@ def connect(container: Container) -> "DockerEngine":
     Raises:
         EngineError: It does not answer any more.
     """
-    from nvfp4_serve.runtime.docker_engine import DockerEngine
-
-    address = str(container.address)
-    try:
-        return DockerEngine(address)
-    except EngineGoneError as error:
-        raise gone_error(address, error, "Nothing was started.") from error
+    return containers.connect(str(container.address), "Nothing was started.")
 
 
 def render(described: Mapping[str, Any]) -> str:
@@ -207,9 +228,9 @@ def _reader(user: tuple[int, int]) -> tuple[int, int]:
 
 
 def _secrets(*, is_download: bool) -> dict[str, str]:
-    key = os.environ.get("VLLM_API_KEY")
+    key = given_key()
     token = read_token() if is_download else None
-    found = {"VLLM_API_KEY": key, "HF_TOKEN": token}
+    found = {KEY: key, "HF_TOKEN": token}
     return {name: value for name, value in found.items() if value}
 
 

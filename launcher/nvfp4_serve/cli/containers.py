@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nvfp4_serve.cli.say import say
 from nvfp4_serve.errors import EngineError, HostError
-from nvfp4_serve.host.containers import engine_address
+from nvfp4_serve.host.containers import engine_address, out_of_reach
 from nvfp4_serve.runtime.types import Instance
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def instances() -> tuple[Instance, ...]:
     try:
         return list_containers(_connect(address))
     except EngineError as error:
-        say(f"warning: {error.problem}")
+        say(": ".join(("warning", error.problem, *error.evidence)))
         return ()
 
 
@@ -84,13 +84,34 @@ def _address() -> str:
 
 
 def _connect(address: str) -> "DockerEngine":
+    return connect(address, "What runs in it cannot be seen or stopped.")
+
+
+def connect(address: str, so: str) -> "DockerEngine":
+    """Return the engine at ``address``.
+
+    Args:
+        address: ``unix:///path`` or ``tcp://host:port``.
+        so: What it means if it does not answer; a sentence.
+
+    Raises:
+        EngineError: It cannot be asked, or does not answer.
+    """
+    if problem := out_of_reach(address, os.environ):
+        raise EngineError(problem[0], fix=problem[1])
+    try:
+        from nvfp4_serve.runtime.docker_engine import DockerEngine
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"This launcher lacks the package `{error.name}`, and cannot ask the "
+            f"container engine at {address}.",
+            fix="Run the launcher of the machine itself; the one in our images starts "
+            "and stops no containers.",
+        ) from error
     from nvfp4_serve.runtime.container_failures import gone_error
     from nvfp4_serve.runtime.containers import EngineGoneError
-    from nvfp4_serve.runtime.docker_engine import DockerEngine
 
     try:
         return DockerEngine(address)
     except EngineGoneError as error:
-        raise gone_error(
-            address, error, "What runs in it cannot be seen or stopped."
-        ) from error
+        raise gone_error(address, error, so) from error

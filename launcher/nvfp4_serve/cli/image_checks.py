@@ -15,7 +15,7 @@ from nvfp4_serve.runtime.containers import (
     Image,
 )
 from nvfp4_serve.runtime.probe import probe_gpus
-from nvfp4_serve.runtime.pull import check_architecture
+from nvfp4_serve.runtime.pull import check_architecture, find_image
 
 #: CUDA that the image was made with, ``13.0``.
 _CUDA = "com.nvidia.cuda.toolkit"
@@ -38,8 +38,8 @@ def image_checks(
         return
     try:
         container = find_engine(host)
-        image = connect(container).find_image(ref)
-    except (ServeError, EngineRefusedError, EngineGoneError) as error:
+        image = find_image(connect(container), ref)
+    except ServeError as error:
         yield from ((_IMAGE, str(error)), (_INSIDE, str(error)))
         return
     if image is None:

@@ -64,21 +64,28 @@ def asked(context: click.Context) -> Asked:
 def _inherited(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return the variables that the engine gets and heeds; no secret.
 
-    Without those that Kubernetes sets beside a service that is called ``vllm``;
-    ``VLLM_PORT`` is one of them where it is an address.
+    Without those that Kubernetes sets beside a service that is called ``vllm``.
     """
     return tuple(
         sorted(
             (name, value)
             for name, value in environment.items()
-            if name.startswith(_HEEDED) and name != "VLLM_API_KEY"
+            if name.startswith(_HEEDED) and name not in _KEPT_BACK
             if not NOT_VLLMS.fullmatch(name)
-            if not (name == "VLLM_PORT" and "://" in value)
         )
     )
 
 
 _HEEDED = ("VLLM_", "FLASHINFER_", "NCCL_")
+
+#: A secret; what would serve another model than the one that was read, or leave out our
+#: plugin; and what Kubernetes gives every pod beside a service called `vllm`.
+_KEPT_BACK = frozenset(
+    {
+        *("VLLM_API_KEY", "VLLM_MODEL_REDIRECT_PATH", "VLLM_USE_MODELSCOPE"),
+        *("VLLM_PLUGINS", "VLLM_PORT"),
+    }
+)
 
 facts_option = click.option(
     "--facts",

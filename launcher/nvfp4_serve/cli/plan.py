@@ -59,6 +59,7 @@ def plan(
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`.
     """
     host = detect_host() if facts is None else read_facts(facts)
+    # In an image, as `serve` would refuse it; a described machine has no such image.
     if facts is None and (inside := read_image()):
         check_machine(inside, host)
     made = plan_for(asked(context), host)

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from nvfp4_serve.cli import container
-from nvfp4_serve.cli.api_key import guard
+from nvfp4_serve.cli.api_key import guard, makes_key
 from nvfp4_serve.cli.interrupts import interrupts
 from nvfp4_serve.cli.options import (
     Asked,
@@ -99,19 +99,23 @@ def serve(
             wanted = asked(context)
             _refuse_out_of_reach(wanted.request.extra)
             _refuse_described(wanted)
+            inside = read_image()
             if runtime == "docker":
-                container.check_words(wanted.request.extra)
+                container.check_place(inside)
+                container.check_words(wanted.request.extra, wanted.request.environment)
             host = detect_host() if facts is None else read_facts(facts)
-            if inside := read_image():
+            if inside:
                 check_machine(inside, host)
             plan = plan_for(wanted, host)
             warn_of_plan(plan)
             canary = _read_canary(plan)
             if dry_run:
-                click.echo(container.render(container.describe(plan, host, str(image))))
+                shown = container.describe(
+                    plan, host, str(image), is_keyed=makes_key(plan)
+                )
+                click.echo(container.render(shown))
                 return
-            if runtime == "docker" or _is_typed(context, "host"):
-                guard(plan)
+            guard(plan, is_published=bool(inside) and not _is_typed(context, "host"))
             runs: Runtime
             if runtime == "docker":
                 plan, runs = container.prepare(plan, host, str(image))

@@ -56,7 +56,7 @@ def serve_plan(job: Job, runtime: Runtime, signals: Interrupts) -> None:
     try:
         with signals.allowed():
             say(f"engine started ({instance.where}); its log is `{instance.log}`")
-            watched = _watched(job.plan, instance, runtime)
+            watched = _watched(instance, runtime)
             wait_until_right(
                 watched,
                 job.plan.expect,
@@ -88,12 +88,12 @@ def _follow(watched: Watched) -> None:
         time.sleep(_LOOK)
 
 
-def _watched(plan: Plan, instance: Instance, runtime: Runtime) -> Watched:
+def _watched(instance: Instance, runtime: Runtime) -> Watched:
     return Watched(
         url=instance.url,
         log=instance.log,
         model=instance.name,
-        api_key=given_key(plan),
+        api_key=given_key(),
         ended=lambda: runtime.ended(instance),
         log_lag=_LOG_LAG if instance.container else 0.0,
     )

@@ -43,7 +43,7 @@ def read_container(
     address = engine_address(environ, root)
     if address is None:
         return _nothing(None, reason="no socket of Docker or Podman was found")
-    if problem := _out_of_reach(address, environ):
+    if problem := out_of_reach(address, environ):
         return _nothing(address, *problem, reason="the engine was not asked")
     get = connect(address)
     try:
@@ -148,7 +148,7 @@ def _nothing(
     )
 
 
-def _out_of_reach(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+def out_of_reach(address: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Return why the engine at ``address`` cannot be asked, and what to do."""
     try:
         parts = urlsplit(address)

@@ -54,11 +54,15 @@ Spellings = Mapping[str, str]
 _OURS: Final = frozenset(
     {"--host", "--port", "--served-model-name", "--max-model-len", "--revision"}
 )
-#: What would change the model behind the back of everything that was checked.
+#: What would change the model behind the back of everything that was checked, and
+#: secrets.
 _REFUSED: Final = {
     "--model": "Name the model in front of `--`; what was inspected is what is served.",
     "--hf-config-path": "The config that was inspected is the one that is served.",
     "--config": "Give its flags one by one; a config file hides them from the plan.",
+    # Arguments can be read by everybody on the machine, and stand in saved plans.
+    "--api-key": "It is a secret: put it into the environment as VLLM_API_KEY.",
+    "--hf-token": "It is a secret: put it into the environment as HF_TOKEN.",
 }
 
 

@@ -111,7 +111,7 @@ class Request:
         port: TCP port to bind.
         extra: Flags of vLLM's own, as they stood after ``--``.
         allowed: Rows of the known-bad list that are no reason to stop.
-        environment: Variables of the caller that the engine would get: ``VLLM_...``,
+        environment: Variables of the caller that the engine gets: ``VLLM_...``,
             ``FLASHINFER_...`` and ``NCCL_...``.
         downloaded: Bytes of the model that the Hub's cache holds already.
         recipe: The id of the recipe to take; ``none``: rules alone; None: the best

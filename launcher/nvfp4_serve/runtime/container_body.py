@@ -10,7 +10,7 @@ from nvfp4_serve.host.types import Attach, Container
 from nvfp4_serve.plan.types import Plan
 from nvfp4_serve.runtime.containers import INSTANCE_LABEL, LABEL, Image
 from nvfp4_serve.runtime.model_mount import MODEL, ModelMount
-from nvfp4_serve.runtime.port import split_bind
+from nvfp4_serve.runtime.port import published_address, split_bind
 
 #: Secrets are files here, in a volume of the container's own: the engine shows the
 #: environment and the arguments of a container to whoever may ask it.
@@ -87,7 +87,8 @@ def container_body(order: Order, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the body of ``POST /containers/create``.
 
     Raises:
-        EngineError: The plan has GPUs, and the engine cannot give them.
+        EngineError: The plan has GPUs, and the engine cannot give them; or its address
+            is a name.
     """
     port = f"{split_bind(order.plan.bind)[1]}/tcp"
     first, *rest = order.command
@@ -156,24 +157,23 @@ def hub_volume(order: Order) -> str | None:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    ours = {name: f"{CACHE}/{folder}" for name, folder in CACHES.items()}
-    ours |= {"USER": "nvfp4-serve", "LOGNAME": "nvfp4-serve", "PYTHONUNBUFFERED": "1"}
+    caches = {name: f"{CACHE}/{folder}" for name, folder in CACHES.items()}
+    ours = {"USER": "nvfp4-serve", "LOGNAME": "nvfp4-serve", "PYTHONUNBUFFERED": "1"}
     if order.model is None:
         ours["HF_HUB_CACHE"] = HUB_CACHE
     if "HF_TOKEN" in order.secrets:
         ours["HF_TOKEN_PATH"] = f"{SECRETS}/HF_TOKEN"
     if order.plan.gpus and order.container.attach is Attach.RUNTIME:
         ours["NVIDIA_VISIBLE_DEVICES"] = ",".join(order.plan.gpus)
-    # Where this machine keeps its caches says nothing of the container's.
-    elsewhere = {name for name in CACHES if name.startswith(("VLLM_", "FLASHINFER_"))}
-    planned = {n: value for n, value in order.plan.env if n not in elsewhere}
-    return ours | dict(order.variables) | planned
+    # The plan's folders are this machine's, and nothing but the cache can be written.
+    return ours | dict(order.variables) | dict(order.plan.env) | caches
 
 
 def _host_config(order: Order, port: str) -> dict[str, Any]:
     host, number = split_bind(order.plan.bind)
+    published = {"HostIp": published_address(host), "HostPort": str(number)}
     return {
-        "PortBindings": {port: [{"HostIp": host, "HostPort": str(number)}]},
+        "PortBindings": {port: [published]},
         "Mounts": _mounts(order),
         # runc gives it the mode of the image's own folder, whatever is asked; so it
         # belongs to the user.

@@ -104,6 +104,12 @@ _STARTS: Final = (
 
 _PULLS: Final = (
     _known(
+        r"credential store: ",
+        "The program that keeps your passwords for registries failed.",
+        "Correct `credsStore` or `credHelpers` in Docker's config.json (in "
+        "~/.docker, or DOCKER_CONFIG), or take them out.",
+    ),
+    _known(
         r"(no matching manifest for (?P<what>[\w/]+)|does not match the specified)",
         "The image is not there for this machine's CPU architecture.",
         "Take a tag for several architectures, or one for this one.",

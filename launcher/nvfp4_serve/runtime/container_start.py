@@ -81,7 +81,7 @@ class Starter:
                     self._fill(made, order)
                     self.engine.start(made)
                 except BaseException as error:
-                    self.engine.remove(made)
+                    self._drop(made, name)
                     less = self._with_less(order, error)
                     if less is None:
                         raise
@@ -94,6 +94,19 @@ class Starter:
         except EngineGoneError as error:
             raise gone_error(
                 self.engine.address, error, f"The container `{name}` may be left."
+            ) from error
+
+    def _drop(self, made: str, name: str) -> None:
+        """Remove what did not start; say so where that cannot be done."""
+        try:
+            self.engine.remove(made)
+        except EngineRefusedError as error:
+            # The answer to its start may have been lost, and it runs all the same.
+            raise EngineError(
+                f"The container `{name}` was not seen to start, and cannot be removed.",
+                evidence=(f"the engine says: {error.text.strip()}",),
+                fix="`nvfp4-serve ps` shows it where it runs, and `nvfp4-serve stop` "
+                f"ends it; else `docker rm -v {name}`.",
             ) from error
 
     def _started(self, name: str) -> Found:

@@ -2,11 +2,13 @@
 
 import io
 import tarfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import docker
+from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from urllib3.exceptions import HTTPError
 
@@ -54,15 +56,16 @@ class DockerEngine:
     def pull(self, ref: str) -> Iterator[Mapping[str, Any]]:
         """Fetch ``ref``; yield what the engine reports meanwhile."""
         name = repository(ref)
-        # The API takes a digest where it takes a tag.
-        tag = ref.removeprefix(name)[1:] or "latest"
+        # The API takes a digest where it takes a tag, and not both.
+        _, _, digest = ref.partition("@")
+        tag = digest or ref.removeprefix(name)[1:] or "latest"
         with _translated():
             patient: Any = docker.APIClient(
                 base_url=self.address,
                 version=self._api.api_version,
                 timeout=_UNPACKING,
             )
-            for event in patient.pull(name, tag=tag, stream=True, decode=True):
+            for event in _asked(patient, name, tag):
                 if text := event.get("error"):
                     raise EngineRefusedError(0, str(text))
                 yield event
@@ -141,6 +144,28 @@ def _translated() -> Iterator[None]:
     # The errors of requests are OSErrors; a stream that breaks off shows urllib3's own.
     except (DockerException, HTTPError, OSError) as error:
         raise EngineGoneError(_reason(error)) from error
+
+
+def _asked(
+    client: docker.APIClient, name: str, tag: str
+) -> Iterator[Mapping[str, Any]]:
+    """Return what the engine reports while it fetches.
+
+    The user's settings may name a program that keeps passwords; the SDK runs it, and
+    that it fails says nothing of the engine.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # The error says it too.
+        try:
+            events: Iterator[Mapping[str, Any]] = client.pull(
+                name, tag=tag, stream=True, decode=True
+            )
+        except DockerException as error:
+            if isinstance(error.__cause__, StoreError):
+                text = f"credential store: {_reason(error)}"
+                raise EngineRefusedError(0, text) from error
+            raise
+    return events
 
 
 def _reason(error: BaseException) -> str:

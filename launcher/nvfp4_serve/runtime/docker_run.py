@@ -30,6 +30,8 @@ _LOOK: Final = 0.3
 _SILENT: Final = 15.0
 #: Seconds for the last lines of a log to come.
 _LAST_LINES: Final = 5.0
+#: Its first process is there; somebody's `docker pause` ends nothing.
+_GOING: Final = frozenset({"running", "paused"})
 #: Seconds for a process that was killed to be gone.
 _KILLED: Final = 30.0
 
@@ -121,7 +123,7 @@ class DockerRuntime:
                 return None
             raise gone_error(self._engine.address, error, _may_run(instance)) from error
         self._heard = now
-        if found is not None and found.status == "running" and not found.restarts:
+        if found is not None and found.status in _GOING and not found.restarts:
             return None
         if copy := self._copies.get(_name(instance)):
             copy.finish(_LAST_LINES)

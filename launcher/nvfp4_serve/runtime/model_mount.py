@@ -41,15 +41,17 @@ def mount_model(folder: str, user: tuple[int, int]) -> ModelMount:
         user: uid and gid that the container runs as; what it must be able to read.
 
     Raises:
-        EngineError: A link leads out of it, or a file cannot be read by ``user``.
+        EngineError: A link leads out of it or to nothing, or a file cannot be read by
+            ``user``.
     """
     real = Path(folder).resolve()
     root = _mounted(real)
     entries = sorted(real.rglob("*"))
     strays = [
-        f"{path.relative_to(real)} -> {path.resolve()}"
+        f"{path.relative_to(real)} -> {os.path.realpath(path)}"
         for path in entries
-        if path.is_symlink() and not path.resolve().is_relative_to(root)
+        # Not `resolve`, which raises where links go in a circle.
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
     ]
     if strays:
         raise EngineError(
@@ -59,9 +61,25 @@ def mount_model(folder: str, user: tuple[int, int]) -> ModelMount:
             fix="Put the files themselves there (`cp -rL`), or serve it with "
             "`--runtime local`.",
         )
+    _check_links(folder, real, entries)
     _check_readable(folder, (real, *entries), user)
     inside = real.relative_to(root)
     return ModelMount(str(root), f"{MODEL}/{inside}" if inside.parts else MODEL)
+
+
+def _check_links(folder: str, real: Path, entries: list[Path]) -> None:
+    """Refuse links to nothing: a copy that was broken off, or links in a circle."""
+    broken = [
+        f"{path.relative_to(real)} -> {path.readlink()}"
+        for path in entries
+        if path.is_symlink() and not path.exists()
+    ]
+    if broken:
+        raise EngineError(
+            f"`{folder}` has links that lead to nothing.",
+            evidence=tuple(broken[:8]),
+            fix="Fetch or copy what is missing, or remove the links.",
+        )
 
 
 def _mounted(real: Path) -> Path:

@@ -1,6 +1,7 @@
 """Whether an address is free, asked before an engine spends a minute to find out."""
 
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Iterable
@@ -24,6 +25,26 @@ def url_of(bind: str) -> str:
     if host in _ANY:
         host = "::1" if host == "::" else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def published_address(host: str) -> str:
+    """Return the address at which a port is published; never an engine's default.
+
+    Docker takes a name for no address at all, and publishes at every address of the
+    machine: shown with 20.10.24 and 28.5.2, ``HostIp: localhost``.
+
+    Raises:
+        EngineError: ``host`` is a name that may mean anything.
+    """
+    if host in {"", "localhost"}:
+        return "127.0.0.1" if host else "0.0.0.0"  # noqa: S104 - it was asked for
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError as error:
+        raise EngineError(
+            f"A container's port cannot be published at the name `{host}`.",
+            fix="Give an address of this machine, as `--host 127.0.0.1`.",
+        ) from error
 
 
 def check_free(bind: str, living: Iterable[Instance]) -> None:

@@ -42,6 +42,8 @@ def probe_gpus(
         "Image": image.id,
         "Entrypoint": [_COMMAND[0]],
         "Cmd": list(_COMMAND[1:]),
+        # What the runtime `nvidia` goes by; the image may not say it.
+        "Env": ["NVIDIA_VISIBLE_DEVICES=all"] if "Runtime" in request else [],
         "Labels": {f"{LABEL}.probe": "true"},
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {

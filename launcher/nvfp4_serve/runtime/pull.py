@@ -1,5 +1,6 @@
 """Finds an image, or fetches it, and says how far that is."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from nvfp4_serve.units import format_bytes
 _SAY_EVERY: Final = 5.0
 #: The kernel's word for a CPU to the container engines' word.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+#: Letters of an image's name. What the engine makes of them is its business; none of
+#: them leads to another question of its API.
+_NAME: Final = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:/@+\[\]-]*")
 _HERE: Final = frozenset({"Already exists", "Pull complete"})
 
 
@@ -87,6 +91,24 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def find_image(engine: ContainerEngine, ref: str) -> Image | None:
+    """Return the image ``ref`` where the engine has it.
+
+    Raises:
+        EngineError: That is no name of an image, or the engine does not answer.
+    """
+    if not _NAME.fullmatch(ref) or {"", ".", ".."} & set(ref.split("/")):
+        raise pull_error(ref, EngineRefusedError(0, "invalid reference format"))
+    try:
+        return engine.find_image(ref)
+    except EngineRefusedError as error:
+        raise pull_error(ref, error) from error
+    except EngineGoneError as error:
+        raise gone_error(
+            engine.address, error, f"Whether it has the image `{ref}` is not known."
+        ) from error
+
+
 def fetch_image(
     engine: ContainerEngine, ref: str, architecture: str, say: Say
 ) -> Image:
@@ -101,8 +123,8 @@ def fetch_image(
     Raises:
         EngineError: It cannot be fetched, or is for another machine.
     """
+    image = find_image(engine, ref)
     try:
-        image = engine.find_image(ref)
         if image is None:
             _pull(engine, ref, say)
             image = engine.find_image(ref)
