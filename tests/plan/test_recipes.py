@@ -373,27 +373,6 @@ def test_a_variable_of_the_users_stands_in_the_place_of_the_recipes(
     assert "`VLLM_USE_DEEP_GEMM=1`" in finding.message
 
 
-@pytest.mark.parametrize(
-    ("free", "gives_way"),
-    [
-        pytest.param(89, True, id="a-screen-has-some"),
-        pytest.param(93, False, id="free"),
-    ],
-)
-def test_a_recipes_share_of_the_memory_gives_way_to_what_is_free(
-    tmp_path: Path, free: int, *, gives_way: bool
-) -> None:
-    host = gpu_host(gpu(0, free=free * GIB))
-
-    made = plan(tmp_path, args={"--gpu-memory-utilization": arg(0.95)}, host=host)
-
-    taken = float(value_of(made, "--gpu-memory-utilization"))
-    assert (taken == 0.95) is not gives_way
-    assert taken <= free / 96
-    said = [f.id for f in made.findings if f.id == "recipe-argument-left-out"]
-    assert len(said) == gives_way
-
-
 def test_a_share_of_the_memory_that_the_user_asks_for_gives_way_to_nothing(
     tmp_path: Path,
 ) -> None:
