@@ -15,6 +15,12 @@ _IN_WHEEL: Final = _PACKAGE / "_data"
 _IN_CHECKOUT: Final = _PACKAGE.parents[1]
 
 
+def images_folder() -> Path | None:
+    """Return the folder that images are built from; None outside a checkout."""
+    folder = _IN_CHECKOUT / "images"
+    return folder if (folder / "build.py").is_file() else None
+
+
 def data_folder(name: str) -> Path:
     """Return the folder of our data files that is called ``name``.
 

@@ -29,6 +29,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "sonnet-18-nvfp4"
     ("words", "says"),
     [
         (("--runtime", "docker"), "does not know which image to run"),
+        (("--build",), "`--build` is for `--runtime docker`"),
+        (
+            ("--runtime", "docker", "--build", "--image", "x"),
+            "`--build` makes an image, and `--image`",
+        ),
         (("--image", "x"), "`--image` is for `--runtime docker`"),
         (("--dry-run",), "`--dry-run` is for `--runtime docker`"),
     ],

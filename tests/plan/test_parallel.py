@@ -241,6 +241,17 @@ def test_a_cache_that_is_named_may_take_what_a_fraction_would_leave() -> None:
         plan(layout(), gpu_host(gpu(free=60 * GIB)), named, "74G")
 
 
+def test_a_plan_for_one_of_several_machines_says_what_it_did_not_count() -> None:
+    spellings = {"--nnodes": "--nnodes", "--node-rank": "--node-rank"}
+    words = ("--nnodes", "2", "--node-rank", "0")
+
+    made = make_plan(
+        layout(), gpu_host(gpu()), Request(extra=words), knowledge(spellings)
+    )
+
+    assert [finding.id for finding in made.findings] == ["one-machine-counted"]
+
+
 def test_a_fraction_that_is_not_free_is_refused() -> None:
     with pytest.raises(UsageError, match="less is free now") as caught:
         plan(

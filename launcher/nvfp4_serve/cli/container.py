@@ -17,6 +17,7 @@ from nvfp4_serve.host.containers import read_container
 from nvfp4_serve.host.disk import hub_cache
 from nvfp4_serve.host.types import Container, Host
 from nvfp4_serve.plan import Plan
+from nvfp4_serve.resources import images_folder
 from nvfp4_serve.runtime.container_body import (
     CACHES,
     Order,
@@ -29,6 +30,7 @@ from nvfp4_serve.runtime.containers import Image
 from nvfp4_serve.runtime.docker_run import DockerRuntime
 from nvfp4_serve.runtime.hub_access import network_variables, read_token
 from nvfp4_serve.runtime.image import ImageEngine
+from nvfp4_serve.runtime.image_build import build_image
 from nvfp4_serve.runtime.image_command import SERVE, image_command
 from nvfp4_serve.runtime.memory_gate import wait_for_memory
 from nvfp4_serve.runtime.model_mount import mount_model
@@ -112,8 +114,13 @@ def find_engine(host: Host) -> Container:
     return found
 
 
-def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
+def prepare(plan: Plan, host: Host, ref: str | None) -> tuple[Plan, DockerRuntime]:
     """Fetch the image; return the plan with its exact name, and what starts it.
+
+    Args:
+        plan: How to serve.
+        host: The machine.
+        ref: The image; None: build it.
 
     Raises:
         EngineError: Something of it is not there.
@@ -123,6 +130,8 @@ def prepare(plan: Plan, host: Host, ref: str) -> tuple[Plan, DockerRuntime]:
     # Before anything is fetched: no image would change that.
     gpu_request(plan.gpus, container)
     engine = connect(container)
+    if ref is None:
+        ref = build_image(host, str(container.address), images_folder(), say)
     image = fetch_image(engine, ref, host.architecture, say)
     if ref != image.exact:
         say(f"the image is {image.exact}; only that name stays what it is")

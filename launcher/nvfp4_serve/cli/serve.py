@@ -60,6 +60,9 @@ _OUT_OF_REACH: Final = frozenset(
     help="Where the engine runs: as processes here, or in a container.",
 )
 @click.option("--image", help="The container image, best by its digest.")
+@click.option(
+    "--build", is_flag=True, help="Build the image for this machine, in a checkout."
+)
 @click.option("--dry-run", is_flag=True, help="Print what the engine would be asked.")
 @click.option("--detach", is_flag=True, help="Leave it running, and return when right.")
 @click.option("--yes", is_flag=True, help="Install the engine without asking.")
@@ -81,6 +84,7 @@ def serve(
     *,
     runtime: str,
     image: str | None,
+    build: bool,
     dry_run: bool,
     detach: bool,
     yes: bool,
@@ -93,7 +97,7 @@ def serve(
     MODEL is a folder or a Hub id. Flags of vLLM's own may follow after `--`. Without
     `--detach`, Ctrl-C stops the engine; a second one stops it at once.
     """
-    _check_options(runtime, image, dry_run=dry_run)
+    _check_options(runtime, image, build=build, dry_run=dry_run)
     with interrupts() as signals:
         with signals.allowed():
             wanted = asked(context)
@@ -118,7 +122,7 @@ def serve(
             guard(plan, is_published=bool(inside) and not _is_typed(context, "host"))
             runs: Runtime
             if runtime == "docker":
-                plan, runs = container.prepare(plan, host, str(image))
+                plan, runs = container.prepare(plan, host, image)
             else:
                 runs = _local(plan, inside, yes=yes)
             seconds = ready_timeout or ready_seconds(plan)
@@ -132,16 +136,26 @@ def _is_typed(context: click.Context, option: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _check_options(runtime: str, image: str | None, *, dry_run: bool) -> None:
+def _check_options(
+    runtime: str, image: str | None, *, build: bool, dry_run: bool
+) -> None:
     """Refuse options that do not go together."""
-    if runtime == "docker" and image is None:
+    if build and (dry_run or image is not None):
+        raise UsageError(
+            f"`--build` makes an image, and `{'--dry-run' if dry_run else '--image'}` "
+            "needs one that is made.",
+            fix="Give one of the two.",
+        )
+    if runtime == "docker" and image is None and not build:
         raise UsageError(
             "`--runtime docker` does not know which image to run.",
-            fix="Name it: `--image registry/name@sha256:...`.",
+            fix="Name it: `--image registry/name@sha256:...`; or `--build` it, in a "
+            "checkout.",
         )
-    if runtime == "local" and (image is not None or dry_run):
+    if runtime == "local" and (image is not None or build or dry_run):
+        name = "--dry-run" if dry_run else "--build" if build else "--image"
         raise UsageError(
-            f"`{'--dry-run' if dry_run else '--image'}` is for `--runtime docker`.",
+            f"`{name}` is for `--runtime docker`.",
             fix="Leave it out; `nvfp4-serve plan --shell` prints the command of a "
             "local engine."
             if dry_run

@@ -15,6 +15,7 @@ from nvfp4_serve.plan.known_bad import hold_against
 from nvfp4_serve.plan.listen import Said, listen
 from nvfp4_serve.plan.loading import adapter_reasons, tracking_choices
 from nvfp4_serve.plan.names import served_name
+from nvfp4_serve.plan.nodes import several_nodes
 from nvfp4_serve.plan.scales import check_scales
 from nvfp4_serve.plan.surroundings import too_long, variable_reasons
 from nvfp4_serve.plan.told import Told, blamed, with_findings
@@ -82,7 +83,11 @@ def make_plan(
         kernels=kernels.compared,
         ready=told.ready,
         download=download_bytes(layout, host, request.downloaded),
-        findings=(*told.findings, *too_long(layout, request, said.both.asked)),
+        findings=(
+            *told.findings,
+            *too_long(layout, request, said.both.asked),
+            *several_nodes(said.both.asked),
+        ),
         notes=told.notes,
     )
     return hold_against(plan, layout, host, request, knowledge)
