@@ -30,7 +30,7 @@ check: setup ## format, lint, types, floors, quick tests; under a minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker and not browser"
+	$(BIN)/python -m pytest -q -n auto -m "not engine and not producer and not uv and not gpu and not docker and not browser and not slow"
 
 fmt: setup ## format the code
 	$(BIN)/ruff format .

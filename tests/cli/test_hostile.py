@@ -10,6 +10,9 @@ import pytest
 
 from nvfp4_serve.errors import ExitCode
 
+#: Each starts the launcher once or twice.
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sonnet-18-nvfp4"
 NAMES = ["foo;touch x", "$(touch x)", "`touch x`", "a\nb", "it's", 'a"b', "a b", "a:b"]
 

@@ -28,6 +28,10 @@ def test_a_variable_wins_over_a_file_and_other_settings_are_left_out() -> None:
     }
 
 
+#: The real pip downloads.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of packages that pip is told to look into, by a variable alone."""

@@ -111,6 +111,7 @@ def said_against(recipe: Recipe, host: Host) -> Iterator[str]:
                 yield row.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", HOSTS, ids=lambda file: str(file.stem))
 def test_the_rules_take_the_words_of_every_recipe_and_the_list_has_nothing_against_them(
     file: Path,
