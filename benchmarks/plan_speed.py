@@ -2,9 +2,9 @@
 
 `plan` runs alternately with `--help`, so that what is measured is the planning. The
 limit is for the processor's time, which others on the same machine change less; the
-time on the clock stands beside it. The folder holds the small twin of the model that a
-recipe is for, under that model's name. All recipes of ours are loaded and held against
-every machine of `tests/data/hosts`.
+time on the clock stands beside it. The folders are named as models that recipes are for
+are, and hold headers of their whole size, constructed, with sparse bodies. All recipes
+of ours are loaded and held against every machine of `tests/data/hosts`.
 """
 
 import json
@@ -25,13 +25,15 @@ from nvfp4_serve.recipe.judge import judge
 from nvfp4_serve.recipe.load import load_recipes
 
 ROUNDS = 15
-HELP, FOLDER = "nvfp4-serve --help", "plan FOLDER (with a recipe)"
+HELP, FOLDER = "nvfp4-serve --help", "plan FOLDER (with a recipe, dense)"
 TOP = Path(__file__).parents[1]
 LAUNCHER = Path(sys.executable).with_name("nvfp4-serve")
 HOSTS = TOP / "tests/data/hosts"
-FACTS = TOP / "tests/data/checkpoints/deepseek-v4-pro-nvfp4-fp8-mtp.json"
+CHECKPOINTS = TOP / "tests/data/checkpoints"
+FACTS = CHECKPOINTS / "deepseek-v4-pro-nvfp4-fp8-mtp.json"
 MODEL = "canada-quant/DeepSeek-V4-Pro-NVFP4-FP8-MTP"
-TWIN = TOP / "tests/data/headers/constructed-deepseek-v4-nvfp4-mxfp4-mtp"
+DENSE = "nvidia/Llama-3.1-8B-Instruct-NVFP4"
+MANY = "nvidia/Qwen3.6-35B-A3B-NVFP4"
 #: Seconds. What a plan of the folder may take beyond `--help`, and all verdicts.
 PLAN_LIMIT, VERDICTS_LIMIT = 0.250, 2.0
 
@@ -59,11 +61,13 @@ def main() -> int:
 
 def _commands(folder: Path) -> dict[str, list[str]]:
     host = ["--facts", str(HOSTS / "b300x8.json")]
-    model = _local(folder / MODEL)
     plan = [str(LAUNCHER), "plan"]
     return {
         HELP: [str(LAUNCHER), "--help"],
-        FOLDER: [*plan, str(model), *host],
+        FOLDER: [*plan, str(_local(folder / DENSE)), *host],
+        "plan FOLDER (with a recipe, 256 experts)": [
+            *plan, str(_local(folder / MANY)), *host,
+        ],
         "plan MODEL --checkpoint-facts (72,787 modules)": [
             *plan, MODEL, "--checkpoint-facts", str(FACTS), *host,
         ],
@@ -71,20 +75,28 @@ def _commands(folder: Path) -> dict[str, list[str]]:
 
 
 def _local(folder: Path) -> Path:
-    """Write the small twin of the model, with a sparse body."""
+    """Write the checkpoint that the facts describe, with a sparse body."""
     folder.mkdir(parents=True)
-    header = (TWIN / "model.header.json").read_bytes()
-    (folder / "config.json").write_bytes((TWIN / "config.json").read_bytes())
+    checkpoint = read_checkpoint_facts(CHECKPOINTS / f"{folder.name.lower()}.json")
+    (folder / "config.json").write_text(json.dumps(checkpoint.config))
+    if checkpoint.hf_quant_config is not None:
+        text = json.dumps(checkpoint.hf_quant_config)
+        (folder / "hf_quant_config.json").write_text(text)
+    entries: dict[str, object] = {}
+    at = 0
+    for group in checkpoint.groups:
+        for member in group.members:
+            for tensor in group.tensors:
+                entries[f"{member}.{tensor.suffix}"] = {
+                    "dtype": tensor.dtype,
+                    "shape": tensor.shape,
+                    "data_offsets": [at, at := at + tensor.bytes],
+                }
+    header = json.dumps(entries).encode()
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + _body(header))
+        file.truncate(8 + len(header) + at)
     return folder
-
-
-def _body(header: bytes) -> int:
-    entries = json.loads(header)
-    entries.pop("__metadata__", None)
-    return max(int(entry["data_offsets"][1]) for entry in entries.values())
 
 
 def _medians(commands: dict[str, list[str]]) -> dict[str, dict[str, float]]:
