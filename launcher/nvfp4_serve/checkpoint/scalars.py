@@ -6,7 +6,8 @@ Their values are the only thing that no header says: 4 bytes each, and of few mo
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from nvfp4_serve.checkpoint.header import Entry, Header
@@ -28,7 +29,11 @@ Place = tuple[str, str, int, int]
 
 def pick_pairs(header: Header) -> list[Place]:
     """Return the pairs of scalars to read of the shard that ``header`` describes."""
-    return _first_and_last(list(_pairs(header)))
+    half = PAIRS_OF_A_SHARD // 2
+    first = list(islice(_pairs(header.items(), header), half))
+    last = list(islice(_pairs(reversed(list(header.items())), header), half))
+    # In a shard of fewer pairs some are found from both ends.
+    return list(dict.fromkeys((*first, *reversed(last))))
 
 
 def decode_pair(place: Place, first: bytes, second: bytes) -> ScalePair:
@@ -42,8 +47,8 @@ def differ(pair: ScalePair) -> bool:
     return not math.isclose(pair.one, pair.two, rel_tol=1e-5, abs_tol=1e-8)
 
 
-def _pairs(header: Header) -> Iterator[Place]:
-    for name, entry in header.items():
+def _pairs(entries: Iterable[tuple[str, Entry]], header: Header) -> Iterator[Place]:
+    for name, entry in entries:
         if not _is_scalar(entry):
             continue
         found = _FIRST.search(name)
@@ -57,9 +62,3 @@ def _pairs(header: Header) -> Iterator[Place]:
 
 def _is_scalar(entry: Entry) -> bool:
     return entry.dtype == "F32" and entry.shape in ((), (1,))
-
-
-def _first_and_last(places: list[Place]) -> list[Place]:
-    half = PAIRS_OF_A_SHARD // 2
-    few = len(places) <= PAIRS_OF_A_SHARD
-    return places if few else places[:half] + places[-half:]
