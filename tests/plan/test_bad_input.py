@@ -6,7 +6,7 @@ import pytest
 
 from hosts import cpu_host, gpu, gpu_host
 from layouts import layout
-from nvfp4_serve.errors import DoesNotFitError, UsageError
+from nvfp4_serve.errors import DoesNotFitError, UndecidedError, UsageError
 from nvfp4_serve.host import Host
 from nvfp4_serve.host.findings import host_findings
 from nvfp4_serve.plan import Plan, Request, make_plan
@@ -24,7 +24,7 @@ def plan(host: Host, *words: str) -> Plan:
 def test_a_gpu_newer_than_every_rule_is_refused_by_its_capability() -> None:
     host = gpu_host(gpu(capability=(13, 0)))
 
-    with pytest.raises(DoesNotFitError, match="No GPU of this machine") as caught:
+    with pytest.raises(UndecidedError, match="No GPU of this machine") as caught:
         plan(host)
 
     (finding,) = (f for f in host_findings(host) if f.id == "capability-unknown")

@@ -43,7 +43,7 @@ def why_unused(gpu: Gpu) -> str | None:
         return (
             f"{gpu.name}: compute capability {major}.{minor}; NVFP4 needs 7.5 in vLLM"
         )
-    if gpu.compute_capability not in KNOWN:
+    if is_unknown(gpu):
         # It may have no kernel in the engine, or another that is right for it.
         return (
             f"{gpu.name}: compute capability {major}.{minor} is not among those that "
@@ -52,6 +52,11 @@ def why_unused(gpu: Gpu) -> str | None:
     if not gpu.memory_total and not gpu.integrated:
         return f"{gpu.name}: it does not say how much memory it has"
     return None
+
+
+def is_unknown(gpu: Gpu) -> bool:
+    """Return whether the rules say nothing of GPUs of that capability."""
+    return gpu.compute_capability >= _OLDEST and gpu.compute_capability not in KNOWN
 
 
 def is_unified(gpu: Gpu) -> bool:

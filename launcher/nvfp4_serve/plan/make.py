@@ -43,6 +43,7 @@ def make_plan(
 
     Raises:
         DoesNotFitError: With the arithmetic.
+        UndecidedError: The rules know no GPU of the machine.
         UsageError: A flag of the user's cannot be passed on, or not for this layout.
         CheckpointError: Its config cannot be put right on a command line, or a GPU
             would scale its weights wrongly.

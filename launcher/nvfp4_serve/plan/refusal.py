@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from nvfp4_serve.errors import DoesNotFitError
+from nvfp4_serve.errors import DoesNotFitError, UndecidedError
 from nvfp4_serve.host.types import Gpu
 from nvfp4_serve.plan import kinds
 from nvfp4_serve.plan.fit import UNSIZED_CACHE, Asked, Fit, fit
@@ -30,17 +30,23 @@ _PRODUCTS: Final = (
 )
 
 
-def too_big(asked: Asked, tried: tuple[Fit, ...]) -> DoesNotFitError:
-    """Return the refusal: the sum of every way that was tried, and what would fit."""
+def too_big(asked: Asked, tried: tuple[Fit, ...]) -> DoesNotFitError | UndecidedError:
+    """Return the refusal: the sum of every way that was tried, and what would fit.
+
+    Where the rules know no GPU of the machine, they cannot decide.
+    """
     unused = tuple(map(kinds.why_unused, asked.host.gpus))
     reasons = tuple(dict.fromkeys(why for why in unused if why is not None))
     if not tried and not reasons:
         reasons = _too_few(asked)
     model = asked.layout.model
     problem = f"{model} does not fit the GPUs of this machine."
+    kind: type[DoesNotFitError | UndecidedError] = DoesNotFitError
     if not kinds.kinds_of(asked.host.gpus):
         problem = f"No GPU of this machine can be planned for, to serve {model}."
-    return DoesNotFitError(
+        if any(map(kinds.is_unknown, asked.host.gpus)):
+            kind = UndecidedError
+    return kind(
         problem,
         evidence=(*(_row(one, asked.wishes) for one in tried), *reasons),
         fix=_fix(asked, tried),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nvfp4_serve.errors import DoesNotFitError, RecipeError, UsageError
+from nvfp4_serve.errors import DoesNotFitError, RecipeError, UndecidedError, UsageError
 from nvfp4_serve.finding import Finding
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.plan.flags import short
@@ -129,12 +129,12 @@ def with_findings(told: Told) -> Iterator[None]:
     """Say of a plan that does not fit which recipe it has, or why it has none."""
     try:
         yield
-    except DoesNotFitError as error:
+    except (DoesNotFitError, UndecidedError) as error:
         lines = [finding.message for finding in told.findings]
         fix = error.fix
         if told.recipe is not None:
             lines.append(f"recipe {told.id}: {' '.join(told.words)}")
             fix += " `--recipe none` plans by rules alone."
-        raise DoesNotFitError(
+        raise type(error)(
             error.problem, evidence=(*error.evidence, *lines), fix=fix
         ) from error
