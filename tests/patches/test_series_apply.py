@@ -12,6 +12,9 @@ import pytest
 
 from patches.conftest import HEADER, HELLO, PATCH, Bench
 
+#: Each runs the tool a few times; `make patches` runs them too.
+pytestmark = pytest.mark.slow
+
 
 def test_applies_patches_and_plugin_and_says_so(bench: Bench) -> None:
     done = bench.run("apply", bench.site)

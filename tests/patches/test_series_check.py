@@ -11,6 +11,9 @@ import pytest
 
 from patches.conftest import HEADER, PATCH, TOP, Bench
 
+#: Each runs the tool a few times; `make patches` runs them too.
+pytestmark = pytest.mark.slow
+
 SERIES = TOP / "patches" / "series.py"
 FIELDS = [line.partition(":")[0] for line in HEADER.splitlines() if line[0] != " "]
 

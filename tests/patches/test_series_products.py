@@ -10,6 +10,9 @@ import pytest
 
 from patches.conftest import HEADER, HELLO, PATCH, TOP, Bench
 
+#: Each runs the tool a few times; `make patches` runs them too.
+pytestmark = pytest.mark.slow
+
 SERIES = TOP / "patches" / "series.py"
 
 
