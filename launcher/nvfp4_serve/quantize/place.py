@@ -6,7 +6,6 @@ The lock is on the folder itself, and the kernel lets it go when its holder ends
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.errors import QuantizeError, UsageError
+from nvfp4_serve.folder_lock import is_same, lock_folder
 from nvfp4_serve.quantize.conversation import Say
 from nvfp4_serve.quantize.types import Wish
 
@@ -110,7 +110,7 @@ def publish(made: Path, out: Path) -> None:
 
 def _check_outside(place: Path, model: Path) -> None:
     for path in (place, partial_of(place), *place.parents):
-        if _is_same(path, model):
+        if is_same(path, model):
             raise UsageError(
                 f"OUT would be written into MODEL, `{model}`, which is never changed.",
                 evidence=(f"OUT is {place}", f"it grows in {partial_of(place)}"),
@@ -121,7 +121,7 @@ def _check_outside(place: Path, model: Path) -> None:
 def _check_kept(path: Path, partial: Path) -> None:
     """Refuse to read ``path`` where it lies in the folder that is cleared."""
     real = path.resolve()
-    if any(_is_same(holder, partial) for holder in (real, *real.parents)):
+    if any(is_same(holder, partial) for holder in (real, *real.parents)):
         raise UsageError(
             f"`{path}` lies in `{partial}`, which a run clears: it would be lost.",
             evidence=(f"it is {real}",),
@@ -129,35 +129,21 @@ def _check_kept(path: Path, partial: Path) -> None:
         )
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    try:
-        return path.samefile(other)
-    except OSError:
-        return False
-
-
 def _locked(folder: Path) -> int:
     """Return the open folder, locked. It may be removed before we have the lock."""
     while True:
         _make_folder(folder)
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise _not_ours(folder, str(error)) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = lock_folder(folder)
         except BlockingIOError as error:
-            os.close(handle)
             raise UsageError(
                 f"Another `quantize` writes in `{folder}` now.",
                 fix="Wait for it, or give another OUT.",
             ) from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), folder.lstat()):
-                return handle
-        os.close(handle)
+        except OSError as error:
+            raise _not_ours(folder, str(error)) from error
+        if handle is not None:
+            return handle
 
 
 def _make_folder(folder: Path) -> None:

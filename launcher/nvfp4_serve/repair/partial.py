@@ -4,7 +4,6 @@ The lock is on the folder itself, and the kernel lets it go when its holder ends
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from nvfp4_serve.errors import UsageError
+from nvfp4_serve.folder_lock import is_same, lock_folder
 from nvfp4_serve.repair.copying import write_all
 from nvfp4_serve.repair.types import CONFIG, RECORD, Say
 
@@ -41,7 +41,7 @@ def check_target(target: Path, source: Path) -> Path:
     place = parent / target.name
     partial = partial_of(place)
     for path in (place, partial, *place.parents):
-        if _is_same(path, source):
+        if is_same(path, source):
             raise UsageError(
                 f"`{target}` would be written into the checkpoint itself, which is "
                 "never changed.",
@@ -142,36 +142,22 @@ def refuse_others(folder: Path, names: AbstractSet[str]) -> None:
     )
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    try:
-        return path.samefile(other)
-    except OSError:
-        return False
-
-
 def _locked(folder: Path) -> int:
     """Return the open folder, locked. It may be renamed before we have the lock."""
     while True:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise _not_ours(folder) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = lock_folder(folder)
         except BlockingIOError as error:
-            os.close(handle)
             raise UsageError(
                 f"Another repair is writing `{folder}`.",
                 fix="Wait until it has ended.",
             ) from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), folder.lstat()):
-                return handle
-        os.close(handle)
+        except OSError as error:
+            raise _not_ours(folder) from error
+        if handle is not None:
+            return handle
 
 
 def _prepare(folder: Path, fingerprint: str, names: AbstractSet[str], say: Say) -> None:
