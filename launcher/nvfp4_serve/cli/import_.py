@@ -13,8 +13,8 @@ import click
 from nvfp4_serve.errors import ExitCode, HostError, RecipeError, UsageError
 from nvfp4_serve.finding import Finding, Severity
 from nvfp4_serve.host import Host, read_facts
+from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.plan.foreign import known_bad_of
-from nvfp4_serve.recipe.flags import read_spellings
 from nvfp4_serve.recipe.foreign.detect import Form
 from nvfp4_serve.recipe.foreign.document import Imported, recipe_data, recipe_text
 from nvfp4_serve.recipe.foreign.flags import pinned_flags
@@ -81,8 +81,9 @@ def import_(context: click.Context, /, **_: object) -> None:
         machine=_machine(given, host),
         asked=Asked(given["variant"], given["strategy"]),
     )
-    imported = read_foreign(raw, label, wanted, pinned_flags())
-    bad = known_bad_of(imported, load_known_bad(), read_spellings(), host)
+    flags = pinned_flags()
+    imported = read_foreign(raw, label, wanted, flags)
+    bad = known_bad_of(imported, load_known_bad(), flags.spellings, host)
     imported = with_findings(imported, bad)
     _write(imported, given["output"], as_json=given["as_json"])
     is_bad = worst(imported.findings) is Severity.ERROR
@@ -136,7 +137,7 @@ def _machine_of(host: Host, path: Path, nodes: int) -> Machine:
             f"{path} describes a machine without a GPU.",
             fix="Name the machine that the recipe is for.",
         )
-    capability = ".".join(map(str, host.gpus[0].compute_capability))
+    capability = capability_text(host.gpus[0].compute_capability)
     return Machine(None, capability, len(host.gpus), nodes)
 
 

@@ -8,8 +8,8 @@ import click
 from nvfp4_serve.errors import RecipeError
 from nvfp4_serve.host import Host, read_facts
 from nvfp4_serve.plan.recipes import check_recipe
-from nvfp4_serve.recipe.environment import read_variables
-from nvfp4_serve.recipe.flags import read_flags, read_spellings
+from nvfp4_serve.recipe.environment import Variables, read_variables
+from nvfp4_serve.recipe.flags import Flag, read_flags, spellings_of
 from nvfp4_serve.recipe.lint import lint_file, lint_machines
 from nvfp4_serve.recipe.load import Read, read_recipe_file, recipe_files
 
@@ -33,8 +33,9 @@ def check_recipes(files: tuple[Path, ...], hosts: Path | None) -> None:
             read.append(read_recipe_file(path))
         except RecipeError as error:
             faults += [error.problem, *(f"  {line}" for line in error.evidence)]
+    flags, variables = read_flags(), read_variables()
     for one in read:
-        faults += _faults_of(one)
+        faults += _faults_of(one, flags, variables)
     if hosts is not None:
         faults += _of_machines(read, _hosts(hosts))
     if faults:
@@ -47,16 +48,19 @@ def check_recipes(files: tuple[Path, ...], hosts: Path | None) -> None:
     click.echo(f"{count} recipes in {len(paths)} files are right")
 
 
-def _faults_of(read: Read) -> Iterator[str]:
-    if faults := list(lint_file(read.file, read_flags(), read_variables())):
+def _faults_of(
+    read: Read, flags: Mapping[str, Flag], variables: Variables
+) -> Iterator[str]:
+    if faults := list(lint_file(read.file, flags, variables)):
         error = read.document.error(faults)
         yield error.problem
         yield from (f"  {line}" for line in error.evidence)
         return
     # What the flags file cannot say: values that must be numbers, one flag twice.
+    spellings = spellings_of(flags)
     for recipe in read.recipes:
         try:
-            check_recipe(recipe, read_spellings(), read_variables())
+            check_recipe(recipe, spellings, variables)
         except RecipeError as wrong:
             yield wrong.problem
             yield from (f"  {line}" for line in wrong.evidence)

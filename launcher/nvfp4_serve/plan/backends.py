@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nvfp4_serve.checkpoint.types import Layout
+from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.plan.flags import Choice
 from nvfp4_serve.plan.matching import Situation, deciding, holds
 from nvfp4_serve.plan.types import Reason
@@ -58,7 +59,7 @@ class Target:
     @property
     def capability_text(self) -> str:
         """The compute capability as people write it."""
-        return ".".join(map(str, self.compute_capability))
+        return capability_text(self.compute_capability)
 
 
 @dataclass(frozen=True, slots=True)

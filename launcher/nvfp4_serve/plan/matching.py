@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nvfp4_serve.recipe.backend_rules import BackendRules, Row, When, words_of
+from nvfp4_serve.recipe.ranges import version_in
 from nvfp4_serve.resources import VLLM_VERSION
 
 
@@ -33,7 +34,7 @@ def holds(when: When, situation: Situation) -> bool:
         if name == "capability":
             met = any(_is_one(word, situation) for word in words_of(when.capability))
         elif name == "vllm":
-            met = _is_in_range(VLLM_VERSION, str(wanted))
+            met = version_in(str(wanted), VLLM_VERSION)
         elif isinstance(wanted, bool):
             met = getattr(situation, name) is wanted
         else:
@@ -57,18 +58,3 @@ def deciding(rules: BackendRules, situation: Situation, name: str) -> tuple[Row,
 def _is_one(word: str, situation: Situation) -> bool:
     major, minor = situation.capability
     return word in (f"{major}.{minor}", f"{major}.x")
-
-
-def _is_in_range(version: str, wanted: str) -> bool:
-    """Return whether a version lies in ``>=0.32,<0.34``."""
-    for part in wanted.split(","):
-        sign = part.strip().rstrip("0123456789.")
-        bound = _release(part.strip().removeprefix(sign))
-        mine = _release(version)[: len(bound)]
-        if not {">=": mine >= bound, "<": mine < bound, "==": mine == bound}[sign]:
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.strip().split(".")))

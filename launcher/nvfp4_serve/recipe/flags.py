@@ -1,5 +1,6 @@
 """The flags that an engine takes, from ``recipes/flags/``: its own parser's words."""
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -59,8 +60,13 @@ def read_spellings(version: str = VLLM_VERSION) -> dict[str, str]:
     Raises:
         FileNotFoundError: Nobody generated the flags of that version.
     """
+    return spellings_of(read_flags(version))
+
+
+def spellings_of(flags: Mapping[str, Flag]) -> dict[str, str]:
+    """Return every spelling of ``flags``, and the flag's name."""
     return {
         spelling: flag.name
-        for flag in read_flags(version).values()
+        for flag in flags.values()
         for spelling in (flag.name, *flag.aliases)
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nvfp4_serve.recipe.backend_rules import BackendRules, read_rules
 from nvfp4_serve.recipe.environment import Variables, read_variables
-from nvfp4_serve.recipe.flags import Flag, read_flags, read_spellings
+from nvfp4_serve.recipe.flags import Flag, read_flags, spellings_of
 from nvfp4_serve.recipe.known_bad import KnownBad, load_known_bad
 from nvfp4_serve.recipe.load import load_recipes
 from nvfp4_serve.recipe.stock import Stock, read_stock
@@ -45,9 +45,10 @@ def load_knowledge(recipes: tuple[Recipe, ...] | None = None) -> Knowledge:
         FileNotFoundError: The installation is broken.
         RecipeError: A recipe or another of these files is wrong.
     """
+    flags = read_flags()
     return Knowledge(
-        spellings=read_spellings(),
-        flags=read_flags(),
+        spellings=spellings_of(flags),
+        flags=flags,
         rules=read_rules(),
         auto=read_stock(),
         variables=read_variables(),

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from nvfp4_serve.errors import EngineError, PatchError
+from nvfp4_serve.host.capability import capability_text
 from nvfp4_serve.host.types import Host
 from nvfp4_serve.runtime.uv import run_series
 
@@ -93,7 +94,7 @@ def check_machine(image: ImageEngine, host: Host) -> None:
     """
     if bool(host.gpus) != bool(image.cuda):
         raise _no_gpu(image, host) if image.cuda else _too_many_gpus(image, host)
-    here = {".".join(map(str, gpu.compute_capability)) for gpu in host.gpus}
+    here = {capability_text(gpu.compute_capability) for gpu in host.gpus}
     strange = sorted(here - set(image.capabilities))
     if image.capabilities and strange:
         raise EngineError(

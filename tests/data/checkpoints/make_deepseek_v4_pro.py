@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 
 from data.checkpoints.constructing import Tensor, construct, plain, size, write
+from data.headers.make_deepseek_v4 import fp8, mxfp4, nvfp4
 from nvfp4_serve.checkpoint.types import Checkpoint
 
 LAYERS, EXPERTS, PER_TOKEN = 61, 384, 6
@@ -118,25 +119,6 @@ SOURCES = (
         "calls the 864,704,792,696 bytes of the source 864 GiB too"
     ),
 )
-
-
-def fp8(module: str, rows: int, cols: int) -> Iterator[Tensor]:
-    yield f"{module}.weight", "F8_E4M3", (rows, cols)
-    yield f"{module}.scale", "F8_E8M0", (-(-rows // 128), -(-cols // 128))
-
-
-def nvfp4(module: str, rows: int, cols: int) -> Iterator[Tensor]:
-    """As the converter writes it."""
-    yield f"{module}.weight", "U8", (rows, cols // 2)
-    yield f"{module}.scale", "F8_E4M3", (rows, cols // 16)
-    yield f"{module}.weight_scale_2", "F32", (1,)
-    yield f"{module}.input_scale", "F32", (1,)
-
-
-def mxfp4(module: str, rows: int, cols: int) -> Iterator[Tensor]:
-    """As the source has it."""
-    yield f"{module}.weight", "I8", (rows, cols // 2)
-    yield f"{module}.scale", "F8_E8M0", (rows, cols // 32)
 
 
 def compressor(module: str, ratio: int, width: int) -> Iterator[Tensor]:

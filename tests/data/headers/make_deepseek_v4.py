@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from nvfp4_serve.checkpoint.header import Dtype
+
 HIDDEN, EXPERT, EXPERTS, LAYERS = 256, 128, 3, 2
 ITEM = {"F32": 4, "BF16": 2, "F8_E8M0": 1, "F8_E4M3": 1, "U8": 1, "I8": 1}
 PROJECTIONS = (("w1", EXPERT, HIDDEN), ("w2", HIDDEN, EXPERT), ("w3", EXPERT, HIDDEN))
@@ -39,7 +41,7 @@ CONFIG = {
     },
 }
 
-Tensor = tuple[str, str, tuple[int, ...]]
+Tensor = tuple[str, Dtype, tuple[int, ...]]
 
 
 def fp8(module: str, rows: int, cols: int) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nvfp4_serve.recipe.flags import Flag, read_flags, read_spellings
+from nvfp4_serve.recipe.flags import Flag, read_flags, spellings_of
 from nvfp4_serve.resources import VLLM_VERSION
 
 
@@ -32,4 +32,5 @@ def pinned_flags() -> Flags:
     Raises:
         FileNotFoundError: The installation is broken.
     """
-    return Flags(VLLM_VERSION, read_spellings(), read_flags())
+    flags = read_flags()
+    return Flags(VLLM_VERSION, spellings_of(flags), flags)
